@@ -1,0 +1,128 @@
+// Package config holds every setting of the daemon: its type, its default, its
+// meaning and the check of its value.
+//
+// A setting has one name in four places: the key `peer_listen` of the
+// configuration file is the flag -peer-listen and the variable
+// DISTD_PEER_LISTEN. A flag wins over the environment, that over the file, and
+// the file over the default.
+package config
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// DefaultFile is read when no file is named and it exists.
+const DefaultFile = "/etc/distd/config.yaml"
+
+// Roles of a node.
+const (
+	RoleMaster = "master"
+	RoleSeed   = "seed"
+	RoleLeaf   = "leaf"
+)
+
+// Bytes is a size, written as a number with a unit: "64MiB", "1GB", "4096".
+type Bytes int64
+
+// UnmarshalText parses a size.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > 1<<62 {
+		return fmt.Errorf("%q is not a size such as 64MiB", text)
+	}
+	*b = Bytes(n)
+	return nil
+}
+
+// MarshalText writes the size with a binary unit where it has a whole one.
+func (b Bytes) MarshalText() ([]byte, error) {
+	v, units := int64(b), []string{"", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for v != 0 && v%1024 == 0 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Appendf(nil, "%d%s", v, units[i]), nil
+}
+
+// Config is the whole configuration of a daemon. The tags are its names, its
+// help and what SIGHUP can change ("reload").
+type Config struct {
+	Role string `koanf:"role" usage:"what this node is: master, seed or leaf"`
+	Dir  string `koanf:"dir" usage:"folder that holds the live releases and, below .distd, the node's state"`
+
+	Listen     string `koanf:"listen" usage:"address of the HTTP(S) server: tree, tracker, events, status (a leaf has none unless it is set)"`
+	PeerListen string `koanf:"peer_listen" usage:"address for BitTorrent peers; none on a master unless it is set"`
+	TLSCert    string `koanf:"tls_cert" usage:"certificate file (PEM, with its chain); the server then speaks HTTPS" reload:"contents"`
+	TLSKey     string `koanf:"tls_key" usage:"private key file of tls_cert" reload:"contents"`
+	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`
+
+	Master  string   `koanf:"master" usage:"URL of the upstream of a seed"`
+	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows; the first that answers is used"`
+	Channel []string `koanf:"channel" usage:"channels to follow (default: all)"`
+	CA      string   `koanf:"ca" usage:"file with CA certificates (PEM) to trust besides the system's"`
+	Key     string   `koanf:"key" usage:"publisher's public key, a file or the key itself; without it the first key seen is pinned"`
+
+	Hook          string        `koanf:"hook" usage:"program to run after a release became live" reload:"yes"`
+	HookTimeout   time.Duration `koanf:"hook_timeout" usage:"how long the hook may run before it is ended" reload:"yes"`
+	OnHookFailure string        `koanf:"on_hook_failure" usage:"what is live when the hook failed: keep the new release, or rollback" reload:"yes"`
+	Keep          int           `koanf:"keep" usage:"how many releases of a channel stay on disk; the live and the previous one always do" reload:"yes"`
+
+	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
+	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
+	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
+
+	Encryption  string        `koanf:"encryption" usage:"message stream encryption between peers: off, allow or require"`
+	MaxPeers    int           `koanf:"max_peers" usage:"peer connections of this node, at most"`
+	MaxClients  int           `koanf:"max_clients" usage:"HTTP connections of this node, at most"`
+	MirrorConns int           `koanf:"mirror_conns" usage:"connections to one mirror, at most"`
+	Memory      Bytes         `koanf:"memory" usage:"memory for pieces in flight, at most"`
+	Congestion  string        `koanf:"congestion" usage:"TCP congestion control asked for on HTTP connections where the kernel offers it (empty: the system's)"`
+	Poll        time.Duration `koanf:"poll_interval" usage:"how often to ask an upstream that has no events"`
+	Patience    time.Duration `koanf:"tier_patience" usage:"how long every mirror of the better tiers must have failed before the next tier is used"`
+
+	LogLevel  string `koanf:"log_level" usage:"debug, info, warn or error" reload:"yes"`
+	LogFormat string `koanf:"log_format" usage:"console, json, or auto: console on a terminal, json elsewhere"`
+}
+
+// Default returns the settings that hold where nothing else is said. Listen
+// and PeerListen depend on the role: see Config.fill.
+func Default() Config {
+	return Config{
+		Dir:           "/var/lib/distd",
+		HookTimeout:   time.Hour,
+		OnHookFailure: "keep",
+		Keep:          3,
+		Encryption:    "allow",
+		MaxPeers:      500,
+		MaxClients:    4096,
+		MirrorConns:   64,
+		Memory:        256 << 20,
+		Congestion:    "bbr",
+		Poll:          10 * time.Second,
+		Patience:      30 * time.Second,
+		LogLevel:      "info",
+		LogFormat:     "auto",
+	}
+}
+
+// fill sets what depends on the role and was not set.
+func (c *Config) fill() {
+	switch c.Role {
+	case RoleMaster:
+		setDefault(&c.Listen, ":8443")
+	case RoleSeed:
+		setDefault(&c.Listen, ":6969")
+		setDefault(&c.PeerListen, ":6881")
+	case RoleLeaf:
+		setDefault(&c.PeerListen, ":6881")
+	}
+}
+
+func setDefault(s *string, v string) {
+	if *s == "" {
+		*s = v
+	}
+}

@@ -1,0 +1,227 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/v2"
+)
+
+// Setting describes one setting for help texts and flags.
+type Setting struct {
+	Key   string // as in the file: peer_listen
+	Usage string
+	Kind  Kind
+	// Default is the default value as text; empty for none.
+	Default string
+	// Reload says whether SIGHUP applies a change: "yes", "contents" (of the
+	// files named) or "" (it takes a restart).
+	Reload string
+}
+
+// Kind is the type of a setting's value.
+type Kind int
+
+// The kinds of settings.
+const (
+	Text Kind = iota
+	List
+	Number
+	Duration
+	Size
+)
+
+// Flag is the name of the setting's flag, without dashes.
+func (s Setting) Flag() string { return strings.ReplaceAll(s.Key, "_", "-") }
+
+// Env is the name of the setting's variable.
+func (s Setting) Env() string { return "DISTD_" + strings.ToUpper(s.Key) }
+
+// Settings returns every setting, in the order of the documentation.
+func Settings() []Setting {
+	def := reflect.ValueOf(Default())
+	t := def.Type()
+	out := make([]Setting, 0, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		s := Setting{Key: f.Tag.Get("koanf"), Usage: f.Tag.Get("usage"), Reload: f.Tag.Get("reload")}
+		v := def.Field(i)
+		switch x := v.Interface().(type) {
+		case []string:
+			s.Kind = List
+		case int:
+			s.Kind, s.Default = Number, fmt.Sprint(x)
+		case time.Duration:
+			s.Kind, s.Default = Duration, x.String()
+		case Bytes:
+			text, _ := x.MarshalText()
+			s.Kind, s.Default = Size, string(text)
+		default:
+			s.Default = v.String()
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Sources are the places that settings come from.
+type Sources struct {
+	// Flags holds the flags that were given, by key: a string or, for a list,
+	// a []string.
+	Flags map[string]any
+	// Env is the environment as of os.Environ.
+	Env []string
+	// File is the configuration file. When it is empty, DefaultFile is read if
+	// it exists.
+	File string
+}
+
+// Load reads the settings from their sources and checks them.
+func Load(src Sources) (*Config, error) {
+	k := koanf.New("\x00")
+	file, err := readFile(src.File)
+	if err != nil {
+		return nil, err
+	}
+	env, err := readEnv(src.Env)
+	if err != nil {
+		return nil, err
+	}
+	for _, layer := range []map[string]any{file, env, src.Flags} {
+		if err := k.Load(confmap.Provider(layer, ""), nil); err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	c := Default()
+	err = k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+		TagName:          "koanf",
+		Result:           &c,
+		WeaklyTypedInput: true,
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			mapstructure.StringToTimeDurationHookFunc(),
+			mapstructure.StringToSliceHookFunc(","),
+			mapstructure.TextUnmarshallerHookFunc()),
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", explain(err))
+	}
+	c.fill()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// explain takes the library's type names out of a decoding error.
+func explain(err error) error {
+	var joined interface{ WrappedErrors() []error }
+	if errors.As(err, &joined) && len(joined.WrappedErrors()) > 0 {
+		return joined.WrappedErrors()[0]
+	}
+	return err
+}
+
+func readFile(path string) (map[string]any, error) {
+	explicit := path != ""
+	if !explicit {
+		path = DefaultFile
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !explicit {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
+	}
+	m, err := yaml.Parser().Unmarshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	for key := range m {
+		if !known(key) {
+			return nil, fmt.Errorf("configuration file %s: unknown key %q%s", path, key, nearest(key, keys(Setting.key)))
+		}
+	}
+	return m, nil
+}
+
+// readEnv takes the settings out of the environment. A hook is told of its
+// release in variables of the same prefix; what it starts must not take them
+// for settings.
+func readEnv(environ []string) (map[string]any, error) {
+	if slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, "DISTD_ATTEMPT=") }) {
+		return nil, nil
+	}
+	m := map[string]any{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		key, ok := strings.CutPrefix(name, "DISTD_")
+		if !ok || name == "DISTD_CONFIG" {
+			continue
+		}
+		key = strings.ToLower(key)
+		if !known(key) {
+			return nil, fmt.Errorf("environment: unknown variable %s%s", name, nearest(name, keys(Setting.Env)))
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+func (s Setting) key() string { return s.Key }
+
+func keys(name func(Setting) string) []string {
+	var out []string
+	for _, s := range Settings() {
+		out = append(out, name(s))
+	}
+	return out
+}
+
+func known(key string) bool {
+	return slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Key == key })
+}
+
+// nearest returns `; did you mean "X"?` for the candidate that is closest to
+// the word, or nothing when none is close.
+func nearest(word string, candidates []string) string {
+	best, dist := "", len(word)/2+1
+	for _, c := range candidates {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(c)); d < dist {
+			best, dist = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// editDistance is the Levenshtein distance in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diag
+			if a[i] != b[j] {
+				cost = 1 + min(diag, row[j], row[j+1])
+			}
+			diag, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
