@@ -1,0 +1,118 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+)
+
+// fuzzKey signs whatever the fuzzer makes, so that it gets past the signature.
+func fuzzKey(f *testing.F) PrivateKey {
+	f.Helper()
+	return testKey(f)
+}
+
+func FuzzOpen(f *testing.F) {
+	k := fuzzKey(f)
+	for _, m := range []*Manifest{fileRelease(), treeRelease()} {
+		data := mustEncode(f, m)
+		f.Add(data)
+		f.Add(data[:len(data)/2])
+		f.Add(bytes.Replace(data, []byte(`"size":2500`), []byte(`"size":-1`), 1))
+		f.Add(bytes.Replace(data, []byte(`"path":"`), []byte(`"path":"../`), 1))
+	}
+	f.Add([]byte(`{"files":[{},{},{"symlink":"../x"}],"dirs":[{}],"pieces":"AAAA"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, id, err := Open(k.Public(), data, Sign(k, data, ""))
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("error is not ErrMalformed: %v", err)
+			}
+			return
+		}
+		again, err := m.Encode()
+		if err != nil || !bytes.Equal(again, data) || id != ID(data) {
+			t.Fatalf("accepted, but encoded again it is %q (%v)", again, err)
+		}
+		l, err := m.Layout()
+		if err != nil || l.Total != m.Size || l.NumPieces()*32 != len(m.Pieces) {
+			t.Fatalf("accepted, but its layout does not agree: %v", err)
+		}
+		for i := range l.NumPieces() {
+			m.PieceHash(i)
+		}
+		if _, err := m.Pointer(id).Encode(); err != nil {
+			t.Fatalf("accepted, but its pointer is not: %v", err)
+		}
+	})
+}
+
+func FuzzOpenPointer(f *testing.F) {
+	k := fuzzKey(f)
+	data, err := fileRelease().Pointer(ID(nil)).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(append(data, ' '))
+	f.Add([]byte(`{"serial":18446744073709551615,"created":"9999-12-31T23:59:59+23:59"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := OpenPointer(k.Public(), data, Sign(k, data, ""))
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("error is not ErrMalformed: %v", err)
+			}
+			return
+		}
+		if again, err := p.Encode(); err != nil || !bytes.Equal(again, data) {
+			t.Fatalf("accepted, but encoded again it is %q (%v)", again, err)
+		}
+	})
+}
+
+// FuzzSignature shows foreign signatures of a message. Only the untrusted
+// comment, and what base64 and line ends leave open, may differ from the one
+// that the key made.
+func FuzzSignature(f *testing.F) {
+	k := fuzzKey(f)
+	msg := []byte("message")
+	good := Sign(k, msg, "comment")
+	f.Add(good)
+	f.Add(good[:len(good)-5])
+	f.Add(Sign(fuzzKey(f), msg, "comment"))
+	f.Add([]byte("untrusted comment: \n\ntrusted comment: \n"))
+	f.Fuzz(func(t *testing.T, sig []byte) {
+		err := k.Public().Verify(msg, sig)
+		if err == nil && !bytes.Contains(sig, []byte("trusted comment: comment")) {
+			t.Fatalf("accepted %q", sig)
+		}
+		if err != nil && !errors.Is(err, ErrSignature) && !errors.Is(err, ErrKey) {
+			t.Fatalf("error of another kind: %v", err)
+		}
+	})
+}
+
+func FuzzKeys(f *testing.F) {
+	k := testKey(f)
+	text, err := k.File()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add(k.Public().File())
+	f.Add([]byte(k.Public().String()))
+	f.Add(text[:len(text)-20])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if pub, err := ParsePublicKey(string(text)); err == nil {
+			again, err := ParsePublicKey(string(pub.File()))
+			if err != nil || again.String() != pub.String() {
+				t.Fatalf("public key %s does not survive its own file: %v", pub, err)
+			}
+		}
+		if priv, err := parsePrivateKey(text); err == nil {
+			if err := priv.Public().Verify(text, Sign(priv, text, "")); err != nil {
+				t.Fatalf("accepted a private key that does not sign: %v", err)
+			}
+		}
+	})
+}
