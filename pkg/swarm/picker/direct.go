@@ -1,0 +1,194 @@
+package picker
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// director chooses what a directing seed reveals. The seed advertises nothing
+// wholesale: each leaf always holds a few revealed pieces that it has not got
+// yet, each chosen as the one with the fewest copies seen plus reveals
+// pending. So no two leaves ask the seed for the same piece while another has
+// never left it, and what the seed sends is nearly one copy.
+type director struct {
+	counts []int32 // copies seen plus reveals pending, for each piece
+	// order holds the pieces that can be revealed, fewest counts first; pos is
+	// the inverse (-1: not there) and start[c] where those of count c begin.
+	order []int32
+	pos   []int32
+	start []int32
+}
+
+// view is what a directing seed knows of one leaf.
+type view struct {
+	revealed map[int]struct{} // and not delivered
+	rate     Rate             // of deliveries
+	exempt   bool
+}
+
+func newDirector(n int) *director {
+	d := &director{counts: make([]int32, n), pos: make([]int32, n), start: []int32{0}}
+	for i := range d.pos {
+		d.pos[i] = -1
+	}
+	return d
+}
+
+// swap exchanges two places of the order.
+func (d *director) swap(a, b int32) {
+	x, y := d.order[a], d.order[b]
+	d.order[a], d.order[b] = y, x
+	d.pos[x], d.pos[y] = b, a
+}
+
+// bound is where the pieces of count c begin.
+func (d *director) bound(c int32) int32 {
+	for int32(len(d.start)) <= c {
+		d.start = append(d.start, int32(len(d.order)))
+	}
+	return d.start[c]
+}
+
+// add makes a piece one that can be revealed.
+func (d *director) add(piece int) {
+	if d.pos[piece] >= 0 {
+		return
+	}
+	c := d.counts[piece]
+	d.bound(c + 1)
+	d.pos[piece] = int32(len(d.order))
+	d.order = append(d.order, int32(piece))
+	// Every higher count gives its first place to the end and moves up by one.
+	for k := int32(len(d.start)) - 1; k > c; k-- {
+		d.swap(d.pos[piece], d.start[k])
+		d.start[k]++
+	}
+}
+
+// remove takes back a piece that turned out not to be there.
+func (d *director) remove(piece int) {
+	if d.pos[piece] < 0 {
+		return
+	}
+	d.bound(int32(len(d.start))) // an empty last bucket, so that the loop ends at the end
+	for k := d.counts[piece] + 1; k < int32(len(d.start)); k++ {
+		d.start[k]--
+		d.swap(d.pos[piece], d.start[k])
+	}
+	d.order = d.order[:len(d.order)-1]
+	d.pos[piece] = -1
+}
+
+func (d *director) inc(piece int) {
+	c := d.counts[piece]
+	d.counts[piece]++
+	if d.pos[piece] < 0 {
+		return
+	}
+	d.bound(c + 1)
+	d.start[c+1]--
+	d.swap(d.pos[piece], d.start[c+1])
+}
+
+func (d *director) dec(piece int) {
+	c := d.counts[piece]
+	d.counts[piece]--
+	if d.pos[piece] < 0 {
+		return
+	}
+	d.swap(d.pos[piece], d.bound(c))
+	d.start[c]++
+}
+
+// delivered notes that a leaf has a piece, from the seed or from anywhere.
+func (d *director) delivered(pe *Peer, piece, length int, now time.Duration) {
+	if _, ok := pe.view.revealed[piece]; ok {
+		delete(pe.view.revealed, piece)
+		pe.view.rate.Add(length, now)
+		return // the pending reveal has become a copy
+	}
+	d.inc(piece)
+}
+
+// forget drops what a peer that left had and was going to have.
+func (d *director) forget(pe *Peer) {
+	for i := range d.counts {
+		if pe.have.has(i) {
+			d.dec(i)
+		}
+	}
+	pending := make([]int, 0, len(pe.view.revealed))
+	for i := range pe.view.revealed {
+		pending = append(pending, i)
+	}
+	slices.Sort(pending) // the order of a map would make runs differ
+	for _, i := range pending {
+		d.dec(i)
+	}
+	pe.view.revealed = nil
+}
+
+// pick is the piece with the smallest count that the leaf neither has nor was
+// shown, or -1.
+func (d *director) pick(pe *Peer) int {
+	for _, i := range d.order {
+		if _, shown := pe.view.revealed[int(i)]; !shown && !pe.have.has(int(i)) {
+			return int(i)
+		}
+	}
+	return -1
+}
+
+const (
+	// pendingBytes is what a leaf holds at least in revealed pieces: 4 pieces
+	// of 64 KiB, 2 of 256 KiB.
+	pendingBytes = 256 * kib
+	// maxPendingBytes bounds what one fast leaf may be shown ahead.
+	maxPendingBytes = 64 * mib
+)
+
+// Pending is how many pieces of the given length a leaf is shown ahead when it
+// has been taking rate bytes a second: few, so that the choice comes late, but
+// enough for 100 ms, so that a single fast leaf does not wait for reveals.
+func Pending(rate float64, pieceLength int64) int {
+	base := min(16, max(2, pendingBytes/pieceLength))
+	fast := int64(math.Ceil(min(rate*0.1, maxPendingBytes) / float64(pieceLength)))
+	return int(max(base, fast))
+}
+
+// reveal makes a piece that has just come one that can be shown.
+func (p *Picker) reveal(i int) {
+	if p.dir != nil {
+		p.dir.add(i)
+	}
+}
+
+// Exempt leaves a peer out of the reveals: it is itself a directing seed.
+func (p *Picker) Exempt(pe *Peer) {
+	pe.view.exempt = true
+}
+
+// Reveals appends the pieces to show the peer now (as HAVE messages). It is
+// nothing unless the picker is a directing one.
+func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
+	if p.dir == nil || pe.view.exempt || pe.count == p.cfg.Pieces {
+		return dst
+	}
+	if pe.view.revealed == nil {
+		pe.view.revealed = make(map[int]struct{})
+	}
+	for k := Pending(pe.view.rate.At(now), p.cfg.PieceLength); len(pe.view.revealed) < k; {
+		i := p.dir.pick(pe)
+		if i < 0 {
+			break
+		}
+		pe.view.revealed[i] = struct{}{}
+		p.dir.inc(i)
+		dst = append(dst, i)
+	}
+	return dst
+}
+
+// Revealed is the number of pieces shown to the peer that it has not got.
+func (pe *Peer) Revealed() int { return len(pe.view.revealed) }

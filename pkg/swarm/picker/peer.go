@@ -1,0 +1,209 @@
+package picker
+
+import "time"
+
+// Peer is what is known about one connected peer. It is made by Add and must
+// not be used with another Picker.
+type Peer struct {
+	// Owner is for the caller: it comes back in each Cancel.
+	Owner any
+
+	have    bitset
+	count   int
+	wanted  int // pieces that the peer has and we lack
+	choked  bool
+	allowed map[int]struct{} // BEP 6: may be asked for while choked
+	limit   int              // requests that the peer is willing to queue
+
+	out      []request // asked and not yet answered, oldest first
+	outBytes int       // of those that are not lost
+	pieces   []*piece  // owned, oldest first
+
+	rate      Rate
+	lastBlock time.Duration
+	snubbed   bool
+	restUntil time.Duration
+
+	view view // of a directing seed
+}
+
+type request struct {
+	Request
+	at time.Duration
+	// lost requests were given to other peers; an answer is still welcome.
+	lost bool
+}
+
+// maxAllowedFast bounds what a peer may put into its allowed-fast set.
+const maxAllowedFast = 64
+
+// Add begins with a peer of which nothing is known: it has no pieces and
+// chokes us. limit is the number of requests that it queues (reqq of BEP 10).
+func (p *Picker) Add(owner any, limit int, now time.Duration) *Peer {
+	pe := &Peer{Owner: owner, have: newBitset(p.cfg.Pieces), choked: true, limit: max(limit, 1), lastBlock: now}
+	p.peers = append(p.peers, pe)
+	return pe
+}
+
+// Remove forgets the peer; what it was fetching is free for others.
+func (p *Picker) Remove(pe *Peer) {
+	p.release(pe)
+	for i, q := range p.peers {
+		if q == pe {
+			p.peers = append(p.peers[:i], p.peers[i+1:]...)
+			break
+		}
+	}
+	for i := range p.cfg.Pieces {
+		if pe.have.has(i) {
+			p.avail[i]--
+		}
+	}
+	if p.dir != nil {
+		p.dir.forget(pe)
+	}
+}
+
+// SetLimit changes the number of requests that the peer queues.
+func (pe *Peer) SetLimit(n int) { pe.limit = max(n, 1) }
+
+// Rate is what the peer sends us, in bytes a second.
+func (pe *Peer) Rate(now time.Duration) float64 { return pe.rate.At(now) }
+
+// Count is the number of pieces that the peer has.
+func (pe *Peer) Count() int { return pe.count }
+
+// Has reports whether the peer has the piece.
+func (pe *Peer) Has(i int) bool { return pe.have.has(i) }
+
+// Interesting reports whether the peer has a piece that we lack.
+func (pe *Peer) Interesting() bool { return pe.wanted > 0 }
+
+// Outstanding is the number of requests that the peer has not answered.
+func (pe *Peer) Outstanding() int { return len(pe.out) }
+
+// Snubbed reports whether the peer has let its requests lie for too long.
+func (pe *Peer) Snubbed() bool { return pe.snubbed }
+
+// SetHave records that the peer has piece i, which must be in range.
+func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
+	if pe.have.has(i) {
+		return
+	}
+	pe.have.set(i)
+	pe.count++
+	p.avail[i]++
+	if !p.have.has(i) {
+		pe.wanted++
+	}
+	if p.dir != nil {
+		p.dir.delivered(pe, i, int(p.cfg.PieceLength), now)
+	}
+}
+
+// SetChoked records whether the peer refuses requests. A choke takes back
+// what was asked of it.
+func (p *Picker) SetChoked(pe *Peer, choked bool) {
+	pe.choked = choked
+	if choked {
+		p.release(pe)
+	}
+}
+
+// AllowFast records that the peer serves piece i even while it chokes.
+func (p *Picker) AllowFast(pe *Peer, i int) {
+	if pe.allowed == nil {
+		pe.allowed = make(map[int]struct{})
+	}
+	if len(pe.allowed) < maxAllowedFast {
+		pe.allowed[i] = struct{}{}
+	}
+}
+
+// Reject records that the peer will not answer a request. It is left alone
+// for a moment, or refusals would go back and forth as fast as the link.
+func (p *Picker) Reject(pe *Peer, r Request, now time.Duration) {
+	for i, o := range pe.out {
+		if o.Request == r {
+			p.unask(pe, i)
+			if !pe.choked {
+				pe.restUntil = now + time.Second
+			}
+			p.orphanIdle(pe)
+			return
+		}
+	}
+}
+
+// patience is how long a peer may leave its oldest request unanswered: four
+// times what its rate lets expect, but no less than 5 s and no more than 60 s.
+func (pe *Peer) patience(now time.Duration) time.Duration {
+	const low, high = 5 * time.Second, 60 * time.Second
+	rate := pe.rate.At(max(pe.lastBlock, pe.rate.last))
+	if rate <= 0 {
+		return 2 * low
+	}
+	return min(high, max(low, time.Duration(4*float64(pe.outBytes)/rate*float64(time.Second))))
+}
+
+// snub gives the peer's pieces to others. Its answers are still taken when
+// they come first.
+func (p *Picker) snub(pe *Peer) {
+	pe.snubbed = true
+	for i := range pe.out {
+		p.lose(pe, &pe.out[i])
+	}
+	for len(pe.pieces) > 0 {
+		p.orphan(pe.pieces[0])
+	}
+}
+
+// release takes everything back that was asked of the peer.
+func (p *Picker) release(pe *Peer) {
+	for i := range pe.out {
+		p.lose(pe, &pe.out[i])
+	}
+	pe.out = pe.out[:0]
+	for len(pe.pieces) > 0 {
+		p.orphan(pe.pieces[0])
+	}
+}
+
+// lose counts a request as no longer running.
+func (p *Picker) lose(pe *Peer, o *request) {
+	if o.lost {
+		return
+	}
+	o.lost = true
+	pe.outBytes -= o.Length
+	if a := p.active[o.Piece]; a != nil && a.asked[o.Begin/BlockSize] > 0 {
+		a.asked[o.Begin/BlockSize]--
+	}
+}
+
+// unask removes request i from those of the peer.
+func (p *Picker) unask(pe *Peer, i int) {
+	p.lose(pe, &pe.out[i])
+	pe.out = append(pe.out[:i], pe.out[i+1:]...)
+}
+
+// orphanIdle frees the peer's pieces of which nothing is asked any more and
+// which it will not be asked for soon.
+func (p *Picker) orphanIdle(pe *Peer) {
+	for i := 0; i < len(pe.pieces); {
+		if a := pe.pieces[i]; pe.asking(a.index) {
+			i++
+		} else {
+			p.orphan(a)
+		}
+	}
+}
+
+func (pe *Peer) asking(piece int) bool {
+	for _, o := range pe.out {
+		if o.Piece == piece && !o.lost {
+			return true
+		}
+	}
+	return false
+}

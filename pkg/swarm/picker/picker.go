@@ -1,0 +1,223 @@
+package picker
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// BlockSize is the length of a request in bytes; the last block of a piece
+// may be shorter.
+const BlockSize = 16 * kib
+
+// Config describes the torrent that is decided about.
+type Config struct {
+	// Pieces is the number of pieces, PieceLength their length in bytes and
+	// LastLength that of the last one.
+	Pieces      int
+	PieceLength int64
+	LastLength  int64
+	// Have says which pieces are there already; nil means none.
+	Have func(piece int) bool
+	// Directing makes Reveals hand out the pieces to leaves.
+	Directing bool
+	// Seed makes the random choices repeatable.
+	Seed uint64
+}
+
+// Request names a block.
+type Request struct {
+	Piece, Begin, Length int
+}
+
+// Cancel says that a block asked of a peer is no longer wanted from it.
+type Cancel struct {
+	Peer *Peer
+	Request
+}
+
+// Picker holds what is known about one torrent's pieces and peers.
+type Picker struct {
+	cfg  Config
+	rng  *rand.Rand
+	have bitset
+	// free are the pieces that are missing and that nobody is fetching.
+	free    bitset
+	claimed bitset
+	single  bitset // bad from a mixture of peers: fetch from one only
+	all     bitset
+
+	haveCount, freeCount int
+	avail                []int32 // peers that have the piece
+	active               map[int]*piece
+	orphans              []*piece // active without an owner, oldest first
+	order                []*piece // all active, oldest first
+	peers                []*Peer
+	dir                  *director
+}
+
+// New returns a Picker without peers.
+func New(cfg Config) *Picker {
+	p := &Picker{
+		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Pieces))),
+		have: newBitset(cfg.Pieces), free: newBitset(cfg.Pieces), claimed: newBitset(cfg.Pieces),
+		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces),
+		avail: make([]int32, cfg.Pieces), active: make(map[int]*piece),
+	}
+	if cfg.Directing {
+		p.dir = newDirector(cfg.Pieces)
+	}
+	for i := range cfg.Pieces {
+		p.all.set(i)
+		if cfg.Have != nil && cfg.Have(i) {
+			p.have.set(i)
+			p.haveCount++
+			p.reveal(i)
+		} else {
+			p.free.set(i)
+			p.freeCount++
+		}
+	}
+	return p
+}
+
+// Has reports whether the piece is there.
+func (p *Picker) Has(i int) bool { return p.have.has(i) }
+
+// Count is the number of pieces that are there.
+func (p *Picker) Count() int { return p.haveCount }
+
+// Done reports whether every piece is there.
+func (p *Picker) Done() bool { return p.haveCount == p.cfg.Pieces }
+
+// Buffered reports whether piece i holds a buffer; see Active.
+func (p *Picker) Buffered(i int) bool { return p.active[i] != nil }
+
+// Active is the number of pieces that hold a buffer: being fetched from
+// peers, or complete and not yet verified.
+func (p *Picker) Active() int { return len(p.active) }
+
+// Endgame reports whether every missing piece is on its way from somewhere.
+func (p *Picker) Endgame() bool { return p.freeCount == 0 && !p.Done() }
+
+func (p *Picker) pieceLength(i int) int {
+	if i == p.cfg.Pieces-1 {
+		return int(p.cfg.LastLength)
+	}
+	return int(p.cfg.PieceLength)
+}
+
+func (p *Picker) take(i int) {
+	if p.free.has(i) {
+		p.free.clear(i)
+		p.freeCount--
+	}
+}
+
+func (p *Picker) giveBack(i int) {
+	if !p.free.has(i) && !p.have.has(i) && !p.claimed.has(i) {
+		p.free.set(i)
+		p.freeCount++
+	}
+}
+
+// Got records that the piece is verified and stored, from whatever source,
+// and returns what need not be sent any more.
+func (p *Picker) Got(i int) []Cancel {
+	if p.have.has(i) {
+		return nil
+	}
+	cancels := p.drop(i)
+	p.take(i)
+	p.claimed.clear(i)
+	p.single.clear(i)
+	p.have.set(i)
+	p.haveCount++
+	for _, pe := range p.peers {
+		if pe.have.has(i) {
+			pe.wanted--
+		}
+	}
+	p.reveal(i)
+	return cancels
+}
+
+// Lost records that a piece believed to be there is not: it is fetched again.
+func (p *Picker) Lost(i int) {
+	if !p.have.has(i) {
+		return
+	}
+	p.have.clear(i)
+	p.haveCount--
+	p.giveBack(i)
+	for _, pe := range p.peers {
+		if pe.have.has(i) {
+			pe.wanted++
+		}
+	}
+	if p.dir != nil {
+		p.dir.remove(i)
+	}
+}
+
+// Claim reserves up to limit missing pieces in one contiguous run for a source
+// that is no peer. n is 0 when there is nothing to claim now. Pieces that some
+// peer has begun and left are taken only when there are no others; their
+// blocks are dropped then.
+func (p *Picker) Claim(limit int) (first, n int) {
+	first = -1
+	each(p.free, p.all, 0, func(i int) bool {
+		if p.active[i] == nil {
+			first = i
+		}
+		return first < 0
+	})
+	if first < 0 {
+		first = p.dropOrphan()
+	}
+	if first < 0 {
+		return 0, 0
+	}
+	for n < limit && first+n < p.cfg.Pieces && p.free.has(first+n) && p.active[first+n] == nil {
+		p.take(first + n)
+		p.claimed.set(first + n)
+		n++
+	}
+	return first, n
+}
+
+// dropOrphan gives up the oldest piece that waits for a peer to go on with it.
+func (p *Picker) dropOrphan() int {
+	for _, a := range p.orphans {
+		if p.free.has(a.index) {
+			p.drop(a.index)
+			return a.index
+		}
+	}
+	return -1
+}
+
+// Unclaim gives back claimed pieces that did not come.
+func (p *Picker) Unclaim(first, n int) {
+	for i := max(first, 0); i < first+n && i < p.cfg.Pieces; i++ {
+		if p.claimed.has(i) {
+			p.claimed.clear(i)
+			if p.active[i] == nil || p.active[i].owner == nil && !p.active[i].full() {
+				p.giveBack(i)
+			}
+		}
+	}
+}
+
+// Tick looks for peers that have stopped answering. It wants to be called
+// some ten times a second, and reports whether blocks became free that other
+// peers could be asked for.
+func (p *Picker) Tick(now time.Duration) bool {
+	freed := false
+	for _, pe := range p.peers {
+		if !pe.snubbed && len(pe.out) > 0 && now-max(pe.lastBlock, pe.out[0].at) > pe.patience(now) {
+			p.snub(pe)
+			freed = true
+		}
+	}
+	return freed
+}

@@ -1,0 +1,189 @@
+package picker
+
+import (
+	"slices"
+	"time"
+)
+
+// piece is one that is being fetched, or that is whole and being verified.
+type piece struct {
+	index   int
+	length  int
+	got     []bool
+	asked   []uint8 // running requests for each block
+	missing int     // blocks
+	next    int     // no block below it wants asking
+	owner   *Peer   // nil: anybody may go on with it
+	from    []*Peer // who sent blocks of it
+}
+
+func (a *piece) full() bool { return a.missing == 0 }
+
+func (a *piece) request(block int) Request {
+	begin := block * BlockSize
+	return Request{Piece: a.index, Begin: begin, Length: min(BlockSize, a.length-begin)}
+}
+
+// left is how many bytes have not come yet.
+func (a *piece) left() int { return a.missing * BlockSize }
+
+// unasked returns the first block that has neither come nor been asked for.
+func (a *piece) unasked() (int, bool) {
+	for ; a.next < len(a.got); a.next++ {
+		if !a.got[a.next] && a.asked[a.next] == 0 {
+			return a.next, true
+		}
+	}
+	return 0, false
+}
+
+// start begins piece i, to be fetched by the peer.
+func (p *Picker) start(i int, pe *Peer) *piece {
+	n := p.pieceLength(i)
+	blocks := (n + BlockSize - 1) / BlockSize
+	a := &piece{index: i, length: n, got: make([]bool, blocks), asked: make([]uint8, blocks), missing: blocks, owner: pe}
+	p.active[i] = a
+	p.order = append(p.order, a)
+	pe.pieces = append(pe.pieces, a)
+	p.take(i)
+	return a
+}
+
+// adopt lets the peer go on with a piece that lost its owner.
+func (p *Picker) adopt(a *piece, pe *Peer) {
+	p.orphans = slices.DeleteFunc(p.orphans, func(b *piece) bool { return a == b })
+	a.owner, a.next = pe, 0
+	pe.pieces = append(pe.pieces, a)
+	p.take(a.index)
+}
+
+// orphan takes a piece from its owner. One that must come whole from a single
+// peer begins anew.
+func (p *Picker) orphan(a *piece) {
+	if pe := a.owner; pe != nil {
+		pe.pieces = slices.DeleteFunc(pe.pieces, func(b *piece) bool { return a == b })
+	}
+	a.owner, a.next = nil, 0
+	if p.single.has(a.index) {
+		clear(a.got)
+		a.missing, a.from = len(a.got), nil
+	}
+	p.orphans = append(p.orphans, a)
+	p.giveBack(a.index)
+}
+
+// drop ends a piece in whatever state it is and returns the requests for it
+// that still run.
+func (p *Picker) drop(i int) (cancels []Cancel) {
+	a := p.active[i]
+	if a == nil {
+		return nil
+	}
+	delete(p.active, i)
+	same := func(b *piece) bool { return a == b }
+	p.orphans = slices.DeleteFunc(p.orphans, same)
+	p.order = slices.DeleteFunc(p.order, same)
+	if a.owner != nil {
+		a.owner.pieces = slices.DeleteFunc(a.owner.pieces, same)
+	}
+	for _, pe := range p.peers {
+		pe.out = slices.DeleteFunc(pe.out, func(o request) bool {
+			if o.Piece != i {
+				return false
+			}
+			if !o.lost {
+				pe.outBytes -= o.Length
+			}
+			cancels = append(cancels, Cancel{Peer: pe, Request: o.Request})
+			return true
+		})
+	}
+	return cancels
+}
+
+// Verdict says what to do with a block that came.
+type Verdict int
+
+const (
+	// Unwanted blocks were never asked for, or no longer are: drop the bytes.
+	Unwanted Verdict = iota
+	// Keep the bytes at their place in the piece's buffer.
+	Keep
+	// Whole is Keep for a piece's last block: the piece wants verifying.
+	Whole
+)
+
+// Block records that a block came from the peer.
+func (p *Picker) Block(pe *Peer, r Request, now time.Duration) (v Verdict, cancels []Cancel) {
+	i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r })
+	if i < 0 {
+		return Unwanted, nil
+	}
+	pe.rate.Add(r.Length, now)
+	pe.lastBlock = now
+	pe.snubbed = false
+	p.unask(pe, i)
+	a, b := p.active[r.Piece], r.Begin/BlockSize
+	if a == nil || a.got[b] || p.single.has(r.Piece) && a.owner != pe {
+		return Unwanted, nil
+	}
+	a.got[b] = true
+	a.missing--
+	if !slices.Contains(a.from, pe) {
+		a.from = append(a.from, pe)
+	}
+	if a.asked[b] > 0 {
+		cancels = p.unaskOthers(r)
+	}
+	if !a.full() {
+		return Keep, cancels
+	}
+	p.finish(a)
+	return Whole, cancels
+}
+
+// unaskOthers takes back a block from every peer that was asked for it.
+func (p *Picker) unaskOthers(r Request) (cancels []Cancel) {
+	for _, pe := range p.peers {
+		if i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r }); i >= 0 {
+			p.unask(pe, i)
+			cancels = append(cancels, Cancel{Peer: pe, Request: r})
+		}
+	}
+	return cancels
+}
+
+// finish takes a whole piece out of the hands of its owner.
+func (p *Picker) finish(a *piece) {
+	same := func(b *piece) bool { return a == b }
+	if a.owner != nil {
+		a.owner.pieces = slices.DeleteFunc(a.owner.pieces, same)
+		a.owner = nil
+	}
+	p.orphans = slices.DeleteFunc(p.orphans, same)
+	p.take(a.index)
+}
+
+// Bad records that a whole piece did not verify. The peers that sent it are
+// returned: a single one is to blame; of several any may be, so the piece is
+// then fetched again from one peer only, which finds the culprit.
+func (p *Picker) Bad(i int) []*Peer {
+	a := p.active[i]
+	if a == nil {
+		return nil
+	}
+	from := a.from
+	p.drop(i)
+	p.giveBack(i)
+	if len(from) > 1 {
+		p.single.set(i)
+	}
+	return from
+}
+
+// Abandon gives up a piece's buffer, for example because the disk refused it.
+func (p *Picker) Abandon(i int) []Cancel {
+	cancels := p.drop(i)
+	p.giveBack(i)
+	return cancels
+}
