@@ -1,0 +1,50 @@
+# distd: run `make help`.
+GO      ?= go
+BIN     := bin/distd
+LINT    := bin/golangci-lint
+FUZZ    ?= 5s
+export CGO_ENABLED := 0
+
+.PHONY: help build demo test check bench lint fmt fuzz clean
+
+help: ## what can be made
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+build: ## build bin/distd
+	$(GO) build -trimpath -o $(BIN) ./cmd/distd
+
+demo: build ## run a master and two datacenters here, and publish twice
+	$(BIN) demo
+
+test: ## run the tests; those that want root or foreign programs say why they skip
+	$(GO) test ./...
+
+check: fmt-check lint ## formatting, vet, lint, tests with the race detector, short fuzzing
+	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) test -race ./...
+	$(MAKE) fuzz FUZZ=$(FUZZ)
+
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: $(LINT) ## run golangci-lint with the import rules
+	$(LINT) run ./...
+
+$(LINT): tools/go.mod
+	cd tools && GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+fmt: ## format the code
+	gofmt -w cmd internal pkg test
+
+.PHONY: fmt-check
+fmt-check:
+	@test -z "$$(gofmt -l cmd internal pkg test)" || { echo "not formatted:"; gofmt -l cmd internal pkg test; exit 1; }
+
+fuzz: ## run every fuzz target for FUZZ (5s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) $$pkg; \
+		done; done
+
+clean: ## remove what was built
+	rm -rf bin
