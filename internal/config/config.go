@@ -53,8 +53,8 @@ type Config struct {
 	Role string `koanf:"role" usage:"what this node is: master, seed or leaf"`
 	Dir  string `koanf:"dir" usage:"folder that holds the live releases and, below .distd, the node's state"`
 
-	Listen     string `koanf:"listen" usage:"address of the HTTP(S) server: tree, tracker, events, status (a leaf has none unless it is set)"`
-	PeerListen string `koanf:"peer_listen" usage:"address for BitTorrent peers; none on a master unless it is set"`
+	Listen     string `koanf:"listen" usage:"address of the HTTP(S) server: tree, tracker, events, status (default: :8443 on a master, :6969 on a seed, none on a leaf)"`
+	PeerListen string `koanf:"peer_listen" usage:"address for BitTorrent peers (default: :6881 on a seed or leaf, none on a master; with it a master is tracker and peer too)"`
 	TLSCert    string `koanf:"tls_cert" usage:"certificate file (PEM, with its chain); the server then speaks HTTPS" reload:"contents"`
 	TLSKey     string `koanf:"tls_key" usage:"private key file of tls_cert" reload:"contents"`
 	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`

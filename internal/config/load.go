@@ -225,3 +225,31 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Changed returns the keys of the settings whose values differ.
+func Changed(a, b *Config) []string {
+	va, vb := reflect.ValueOf(*a), reflect.ValueOf(*b)
+	var out []string
+	for i := range va.NumField() {
+		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			out = append(out, va.Type().Field(i).Tag.Get("koanf"))
+		}
+	}
+	return out
+}
+
+// Map returns every setting by its key, as text where the file has text.
+func (c *Config) Map() map[string]any {
+	v := reflect.ValueOf(*c)
+	out := make(map[string]any, v.NumField())
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("koanf")
+		switch x := v.Field(i).Interface().(type) {
+		case time.Duration:
+			out[key] = x.String()
+		default:
+			out[key] = x
+		}
+	}
+	return out
+}
