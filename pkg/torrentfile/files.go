@@ -12,7 +12,7 @@ import (
 
 // maxFolderCost bounds the memory that the check of names takes, in bytes: a
 // small torrent could otherwise name many millions of folders.
-const maxFolderCost = 256 << 20
+const maxFolderCost = 128 << 20
 
 // fileList collects the files of a tree.
 type fileList struct {
