@@ -74,8 +74,8 @@ type Result struct {
 	Retry    bool          `json:"retry"`
 	TimedOut bool          `json:"timed_out"`
 	Duration time.Duration `json:"duration"`
-	// Tail is the end of the output, at most 4 KiB.
-	Tail string `json:"tail"`
+	// Output is the end of what the hook printed, at most 4 KiB.
+	Output string `json:"output"`
 }
 
 // OK says that the hook did its work.
@@ -138,7 +138,7 @@ func Run(ctx context.Context, j Job) (Result, error) {
 	}
 	why, werr := watch(ctx, cmd, j)
 	out.flush()
-	r := Result{Code: exitCode(cmd.ProcessState), Duration: time.Since(begin), TimedOut: why == byTimeout, Tail: out.tailString()}
+	r := Result{Code: exitCode(cmd.ProcessState), Duration: time.Since(begin), TimedOut: why == byTimeout, Output: out.tailString()}
 	r.Retry = r.Code == RetryCode && !r.TimedOut
 	if errors.Is(werr, exec.ErrWaitDelay) {
 		j.Log.Warn("hook: a process left behind by the hook still held its output open, which is no longer read; redirect the output of what shall go on running",

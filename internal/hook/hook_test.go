@@ -61,8 +61,8 @@ func TestArgumentsAndEnvironment(t *testing.T) {
 	}
 	r := run(t, j)
 	want := "3|0123456789abcdef|3|/srv/a b/$(c)|web|7|2|yes|unset|" + dir
-	if r.Tail != want || !r.OK() {
-		t.Errorf("hook saw %q, want %q; result %+v", r.Tail, want, r)
+	if r.Output != want || !r.OK() {
+		t.Errorf("hook saw %q, want %q; result %+v", r.Output, want, r)
 	}
 }
 
@@ -94,16 +94,16 @@ func TestExitCodes(t *testing.T) {
 
 func TestNoInterpreterLineRunsAsWithExeclp(t *testing.T) {
 	p := write(t, "plain.sh", "echo plain $2\n", 0o755)
-	if r := run(t, Job{Command: p, NumFiles: 4}); r.Tail != "plain 4" {
-		t.Errorf("output %q", r.Tail)
+	if r := run(t, Job{Command: p, NumFiles: 4}); r.Output != "plain 4" {
+		t.Errorf("output %q", r.Output)
 	}
 }
 
 func TestSearchedInPath(t *testing.T) {
 	p := script(t, "echo found")
 	t.Setenv("PATH", filepath.Dir(p)+":"+os.Getenv("PATH"))
-	if r := run(t, Job{Command: filepath.Base(p), Dir: "/"}); r.Tail != "found" {
-		t.Errorf("output %q", r.Tail)
+	if r := run(t, Job{Command: filepath.Base(p), Dir: "/"}); r.Output != "found" {
+		t.Errorf("output %q", r.Output)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestChildThatHoldsThePipe(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	r := run(t, Job{Command: script(t, "sleep 100 & echo $! >"+pidFile+"; echo done"), Log: zap.New(core)})
-	if r.Code != 0 || r.Tail != "done" || r.Duration > 20*time.Second {
+	if r.Code != 0 || r.Output != "done" || r.Duration > 20*time.Second {
 		t.Errorf("result %+v", r)
 	}
 	if logs.FilterMessageSnippet("held its output open").Len() != 1 {
@@ -237,8 +237,8 @@ func TestOutputIsBounded(t *testing.T) {
 	if logs.FilterMessageSnippet("too long").Len() != 1 {
 		t.Error("nothing says that lines were left out")
 	}
-	if !strings.HasSuffix(r.Tail, "a line\nlast.[2J\uFFFD") || len(r.Tail) > maxTail+8 {
-		t.Errorf("tail of %d bytes ends in %q", len(r.Tail), r.Tail[max(0, len(r.Tail)-30):])
+	if !strings.HasSuffix(r.Output, "a line\nlast.[2J\uFFFD") || len(r.Output) > maxTail+8 {
+		t.Errorf("tail of %d bytes ends in %q", len(r.Output), r.Output[max(0, len(r.Output)-30):])
 	}
 }
 

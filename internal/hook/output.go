@@ -13,7 +13,7 @@ import (
 const (
 	maxLine  = 1024 // bytes; the rest of a longer line is dropped
 	maxLines = 2000 // lines in the log; later ones are only counted
-	maxTail  = 4096 // bytes of the output's end in Result.Tail
+	maxTail  = 4096 // bytes of the output's end in Result.Output
 )
 
 // lineLog is an io.Writer that logs what is written to it line by line, in

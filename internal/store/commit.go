@@ -1,0 +1,316 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"distd/internal/manifest"
+	"distd/internal/names"
+)
+
+// syncFSAt is the number of files from which on one sync of the whole file
+// system is cheaper than one for each file.
+const syncFSAt = 2000
+
+// defaultDirMode is the mode of folders that the manifest leaves out.
+const defaultDirMode = 0o755
+
+// Commit makes a staged release complete: all content must be in its content
+// folder and be verified. Folders, symlinks, empty files, modes and times are
+// made as the manifest says, everything is synced, and the folder is renamed
+// into releases. What the manifest does not list is removed. A file that is
+// missing or has another size is ErrIncomplete.
+//
+// It may be called again after any error or crash. A release that is complete
+// already is returned as it is. When ctx ends the release stays staged.
+func (s *Store) Commit(ctx context.Context, id string) (*Release, error) {
+	defer s.ids.lock(id)()
+	r, err := s.Release(id)
+	if err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	if r.Complete {
+		return r, nil
+	}
+	done, err := s.commit(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("commit release %s of channel %s: %w", id, r.Manifest.Channel, err)
+	}
+	return s.remember(done), nil
+}
+
+func (s *Store) commit(ctx context.Context, r *Release) (*Release, error) {
+	if err := s.finishContent(ctx, r); err != nil {
+		return nil, err
+	}
+	for _, d := range []string{r.path + "/" + contentDir, r.path} {
+		if err := s.fs.syncDir(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	done := s.newRelease(r.ID, r.Manifest, true)
+	if err := s.fs.rename(r.path, done.path); err != nil {
+		return nil, err
+	}
+	// From here on the release is complete for this process, whatever happens:
+	// the folder has moved. Only a power cut could put it back into staging.
+	s.remember(done)
+	for _, d := range []string{releasesDir, stagingDir} {
+		if err := s.fs.syncDir(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.fs.removeIfThere(done.path + "/" + progressFile); err != nil {
+		s.log.Warn("cannot remove the progress file of a complete release", zap.Error(err))
+	}
+	return done, nil
+}
+
+// content is a release's content folder while it is brought into its final
+// form.
+type content struct {
+	*disk
+	s    *Store
+	m    *manifest.Manifest
+	want map[string]bool // every path; true for folders
+	dirs []manifest.Dir  // all folders, sorted so that parents come first
+}
+
+// finishContent brings the content into the form that the manifest describes,
+// and syncs it.
+func (s *Store) finishContent(ctx context.Context, r *Release) error {
+	at := r.path + "/" + contentDir
+	root, err := s.root.OpenRoot(at)
+	if err != nil {
+		return explain("open folder", s.abs(at), err)
+	}
+	defer func() { _ = root.Close() }()
+	c := &content{s: s, m: r.Manifest, disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
+	c.list()
+	// First everything that makes, changes or removes entries of folders, as
+	// that changes their times; then files, then folders from the inside out.
+	for _, f := range []func(context.Context) error{c.makeDirs, c.makeFiles, c.removeExtras, c.finishFiles, c.finishDirs} {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list collects all paths that shall exist, and all folders.
+func (c *content) list() {
+	c.want = make(map[string]bool, len(c.m.Files)+len(c.m.Dirs))
+	for _, f := range c.m.Files {
+		c.want[c.m.ContentPath(f.Path)] = false
+	}
+	for _, d := range c.m.Dirs {
+		c.want[c.m.ContentPath(d.Path)] = true
+	}
+	c.dirs = allDirs(c.m)
+	for _, d := range c.dirs {
+		c.want[d.Path] = true
+	}
+}
+
+// makeDirs makes the folders, and opens those that are too closed to work in.
+func (c *content) makeDirs(context.Context) error {
+	for _, d := range c.dirs {
+		st, err := c.root.Lstat(d.Path)
+		switch {
+		case err == nil && st.IsDir():
+			if st.Mode().Perm()&0o700 != 0o700 {
+				err = c.chmod(d.Path, st.Mode().Perm()|0o700)
+			}
+		case err == nil:
+			if err = c.remove(d.Path); err == nil {
+				err = c.mkdir(d.Path, 0o700)
+			}
+		case errors.Is(err, os.ErrNotExist):
+			err = c.mkdir(d.Path, 0o700)
+		default:
+			err = explain("look at", c.abs(d.Path), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFiles makes what is in no piece, symlinks and empty files, and looks
+// whether the other files are there.
+func (c *content) makeFiles(ctx context.Context) error {
+	for _, f := range c.m.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := c.m.ContentPath(f.Path)
+		var err error
+		if f.Symlink != "" {
+			err = c.makeSymlink(name, f.Symlink)
+		} else {
+			err = c.checkFile(name, f.Size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *content) makeSymlink(name, target string) error {
+	st, err := c.root.Lstat(name)
+	if err == nil {
+		if got, err := c.root.Readlink(name); err == nil && got == target {
+			return nil
+		}
+		if st.IsDir() {
+			err = c.purge(name)
+		} else {
+			err = c.remove(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.symlink(target, name)
+}
+
+func (c *content) checkFile(name string, size int64) error {
+	st, err := c.root.Lstat(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && size == 0:
+		return c.write(name, nil, 0o600)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %s is missing", ErrIncomplete, c.abs(name))
+	case err != nil:
+		return explain("look at", c.abs(name), err)
+	case !st.Mode().IsRegular():
+		return fmt.Errorf("%w: %s is not a file", ErrIncomplete, c.abs(name))
+	case st.Size() != size:
+		return fmt.Errorf("%w: %s has %d of %d bytes", ErrIncomplete, c.abs(name), st.Size(), size)
+	}
+	return nil
+}
+
+// removeExtras removes what the manifest does not list.
+func (c *content) removeExtras(ctx context.Context) error {
+	var walk func(dir string) error
+	walk = func(dir string) error {
+		entries, err := readDir(c.root, dir)
+		if err != nil {
+			return explain("read folder", c.abs(dir), err)
+		}
+		for _, e := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			name := path.Join(dir, e.Name())
+			isDir, wanted := c.want[name]
+			if !wanted {
+				c.s.log.Warn("removing what is not part of the release", zap.String("path", c.abs(name)))
+				err = c.purge(name)
+			} else if isDir {
+				err = walk(name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(".")
+}
+
+// finishFiles gives the files their modes and times and syncs them, several at
+// a time: each sync waits for the disk, and file systems do several in one.
+func (c *content) finishFiles(ctx context.Context) error {
+	each := len(c.m.Files) < c.s.syncFSAt
+	return parallel(ctx, c.s.workers, len(c.m.Files), func(_ context.Context, i int) error {
+		return c.finishFile(&c.m.Files[i], each)
+	})
+}
+
+// finishDirs does the same with the folders, from the inside out, those of one
+// depth at the same time.
+func (c *content) finishDirs(ctx context.Context) error {
+	each := len(c.m.Files) < c.s.syncFSAt
+	byDepth := make([][]manifest.Dir, names.MaxDepth+1)
+	for _, d := range c.dirs {
+		n := strings.Count(d.Path, "/")
+		byDepth[n] = append(byDepth[n], d)
+	}
+	for _, dirs := range slices.Backward(byDepth) {
+		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], each) })
+		if err != nil {
+			return err
+		}
+	}
+	if each {
+		return nil
+	}
+	return c.do(op{kind: "sync file system of", path: "."}, func() error { return syncFS(c.root) })
+}
+
+func (c *content) abs(name string) string { return c.dir + "/" + name }
+
+// allDirs returns the folders of a release with their paths below the content
+// root, parents first, including those that the manifest leaves out.
+func allDirs(m *manifest.Manifest) []manifest.Dir {
+	if m.Kind == manifest.KindFile {
+		return nil
+	}
+	listed := map[string]manifest.Dir{}
+	var add func(p string)
+	add = func(p string) {
+		if _, ok := listed[p]; ok || p == "." {
+			return
+		}
+		listed[p] = manifest.Dir{Path: p, Mode: defaultDirMode, MTime: m.Created.Unix()}
+		add(path.Dir(p))
+	}
+	for _, d := range m.Dirs {
+		p := m.ContentPath(d.Path)
+		add(p)
+		listed[p] = manifest.Dir{Path: p, Mode: d.Mode, MTime: d.MTime}
+	}
+	for _, f := range m.Files {
+		add(path.Dir(m.ContentPath(f.Path)))
+	}
+	return sortedDirs(listed)
+}
+
+// parallel calls fn with 0 to n-1, several at a time, until one fails or ctx
+// ends.
+func parallel(ctx context.Context, workers, n int, fn func(ctx context.Context, i int) error) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i := range n {
+		if inner.Err() != nil {
+			break
+		}
+		g.Go(func() error { return fn(inner, i) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// sameTime says whether a file has the time of the manifest, which knows whole
+// seconds.
+func sameTime(t time.Time, seconds int64) bool {
+	return t.Unix() == seconds && t.Nanosecond() == 0
+}
