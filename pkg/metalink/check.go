@@ -9,8 +9,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"distd/internal/layout"
 	"distd/internal/names"
+)
+
+// Bounds of sizes in bytes, which keep arithmetic on them far from overflow.
+const (
+	maxFileSize    = int64(1) << 50
+	maxPieceLength = int64(1) << 30
 )
 
 // maxFolderCost bounds the memory that the check of names takes, in bytes:
@@ -92,8 +97,8 @@ func (s *nameSet) add(name string) error {
 
 // check checks everything about the file but its name and URLs.
 func (f *File) check() error {
-	if f.Size < -1 || f.Size > layout.MaxTotal {
-		return fmt.Errorf("size %d is not between 0 and %d", f.Size, layout.MaxTotal)
+	if f.Size < -1 || f.Size > maxFileSize {
+		return fmt.Errorf("size %d is not between 0 and %d", f.Size, maxFileSize)
 	}
 	for name, hex := range f.Hashes {
 		if err := checkHash(name, hex); err != nil {
@@ -110,8 +115,8 @@ func (f *File) check() error {
 }
 
 func (p *Pieces) check(size int64) error {
-	if p.Length < 1 || p.Length > layout.MaxPieceLength {
-		return fmt.Errorf("length %d is not between 1 and %d", p.Length, layout.MaxPieceLength)
+	if p.Length < 1 || p.Length > maxPieceLength {
+		return fmt.Errorf("length %d is not between 1 and %d", p.Length, maxPieceLength)
 	}
 	if len(p.Hashes) == 0 && size != 0 {
 		return errors.New("there are no hashes")

@@ -58,7 +58,7 @@ func parse(r *reader) (*Document, error) {
 	}
 	for {
 		tok, err := p.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return &p.doc, nil
 		}
 		if err != nil {

@@ -172,7 +172,7 @@ func (r *reader) text() (string, error) {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return errors.New("the document ends too early")
 	}
 	return err
