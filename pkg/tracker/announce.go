@@ -1,0 +1,155 @@
+package tracker
+
+import (
+	"net/netip"
+)
+
+type event uint8
+
+const (
+	eventNone event = iota
+	eventCompleted
+	eventStarted
+	eventStopped
+)
+
+// announce is a request to the server, from either protocol.
+type announce struct {
+	infoHash, peerID [20]byte
+	addr             netip.Addr // of the connection
+	local            netip.Addr // of this host, as the peer sees it; may be invalid
+	port             uint16     // 0: the peer cannot be connected to
+	left             int64      // -1 unknown
+	event            event
+	want             int // -1: not said
+	compact          bool
+	noPeerID         bool
+}
+
+// reply is what an announce is answered with. Replies are pooled.
+type reply struct {
+	interval, least int
+	seeds, leeches  int
+	completed       uint64
+	peers           []entry
+}
+
+// failure is the text for a client that gets nothing else, and the minutes
+// after which it may ask again (BEP 31); 0 says nothing about that.
+type failure struct {
+	reason string
+	retry  int
+}
+
+var (
+	failUnknown = &failure{"torrent is not served by this tracker", 1}
+	failFull    = &failure{"tracker serves too many torrents, try later", 10}
+)
+
+// announce does what a peer asks and fills r. It takes no lock for longer than
+// the copying of the peers.
+func (s *Server) announce(a *announce, r *reply) *failure {
+	now := s.second()
+	stretch := s.cfg.stretch(s.load.add(now))
+	for {
+		w, fail := s.swarm(a, now)
+		if fail != nil {
+			return fail
+		}
+		w.mu.Lock()
+		if w.gone { // dropped since it was found: look again
+			w.mu.Unlock()
+			continue
+		}
+		if !w.allowed && !s.cfg.Open {
+			w.mu.Unlock()
+			return failUnknown
+		}
+		s.update(w, a, r, now, stretch)
+		w.mu.Unlock()
+		return nil
+	}
+}
+
+// swarm finds the swarm of an announce, or makes it on an open tracker.
+func (s *Server) swarm(a *announce, now int32) (*swarm, *failure) {
+	if w := s.store.get(a.infoHash); w != nil {
+		return w, nil
+	}
+	if !s.cfg.Open {
+		return nil, failUnknown
+	}
+	if w := s.store.create(a.infoHash, s.cfg.MaxTorrents, now); w != nil {
+		return w, nil
+	}
+	return nil, failFull
+}
+
+// update changes the swarm as the peer says and fills the reply. The swarm's
+// lock is held.
+func (s *Server) update(w *swarm, a *announce, r *reply, now int32, stretch float64) {
+	e := entry{key: makeKey(a.addr, a.port), id: a.peerID, left: a.left}
+	old := w.find(e.key)
+	own := w.own != nil && w.own.ID == a.peerID
+	s.dirty.Store(true)
+	if a.event == eventCompleted && a.left == 0 && !own && (old == nil || !old.seed()) {
+		w.completed++
+	}
+	joins := old == nil || old.id != e.id
+	r.interval, r.least = 0, 0
+	switch {
+	case a.event == eventStopped:
+		if w.remove(e.key) {
+			s.store.peers.Add(-1)
+		}
+	case own || a.port == 0: // not listed (again)
+	case old == nil && !s.room(w):
+		s.stats.unlisted.Add(1)
+	default:
+		if joins {
+			w.changed = now
+		}
+		r.interval, r.least = s.cfg.interval(int(now-w.changed), w.len(), a.left == 0, stretch)
+		e.expires = now + int32(max(seconds(s.cfg.Expiry), 2*r.interval+60))
+		w.put(e)
+	}
+	if r.interval == 0 {
+		r.interval, r.least = s.cfg.interval(int(now-w.changed), w.len(), a.left == 0, stretch)
+	}
+	r.seeds, r.leeches = w.counts()
+	r.completed = w.completed
+	r.peers = s.choose(w, a, e.key, r.peers[:0], now)
+}
+
+// room reserves a place for a peer that is not listed yet.
+func (s *Server) room(w *swarm) bool {
+	if w.len() >= s.cfg.MaxPeersPerTorrent {
+		return false
+	}
+	if s.store.peers.Add(1) > int64(s.cfg.MaxPeers) {
+		s.store.peers.Add(-1)
+		return false
+	}
+	return true
+}
+
+// choose appends the peers for a reply: the own peer first, for it is the one
+// most likely there, then a sample of the others. A seed is given no seeds.
+func (s *Server) choose(w *swarm, a *announce, self peerKey, dst []entry, now int32) []entry {
+	want := a.want
+	if want < 0 {
+		want = s.cfg.DefaultWant
+	}
+	want = min(want, s.cfg.MaxWant)
+	if want == 0 || a.event == eventStopped {
+		return dst
+	}
+	seed := a.left == 0
+	if w.own != nil && w.own.ID != a.peerID && (!seed || w.own.Left != 0) {
+		if e, ok := w.ownEntry(a.local); ok && e.key != self {
+			dst = append(dst, e)
+			want--
+		}
+	}
+	return w.sample(dst, want, self, a.peerID, !seed, now)
+}
