@@ -270,3 +270,10 @@ func (p *pipes) dial(t testing.TB, addr string) net.Conn {
 	}
 	return client
 }
+
+// len is how many are counted now.
+func (l *limiter) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
