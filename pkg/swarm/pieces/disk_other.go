@@ -1,0 +1,25 @@
+//go:build !linux
+
+package pieces
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// resize gives f its length.
+func resize(f *os.File, want int64) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == want {
+		return err
+	}
+	return f.Truncate(want)
+}
+
+// nextData takes everything for data.
+func nextData(_ *os.File, off, size int64) (from, to int64, err error) { return off, size, nil }
+
+func syncFS(*os.File) error { return errors.ErrUnsupported }
+
+func stampOf(info fs.FileInfo) []int64 { return []int64{info.Size(), info.ModTime().UnixNano()} }

@@ -1,0 +1,350 @@
+package pieces
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"distd/internal/layout"
+)
+
+// fileTable opens the release's files and holds a bounded number of them open,
+// those used last. A file in use is never closed.
+type fileTable struct {
+	layout   *layout.Layout
+	readOnly bool
+	limit    int
+
+	// prepare is held while a file is made or given its size.
+	prepare sync.Mutex
+	made    map[string]struct{} // folders known to be folders
+	fresh   map[string]struct{} // folders with entries that are not synced
+
+	mu     sync.Mutex
+	dir    string
+	root   *os.Root // nil until needed
+	folder *os.File // the root as a folder, opened with it
+	open   map[int]*openFile
+	recent *list.List // of *openFile, used last in front
+	inUse  int        // references in all, also to replaced files
+	closed bool
+}
+
+// openFile is an open file with the number of its users.
+type openFile struct {
+	*os.File
+	index    int
+	writable bool
+	refs     int
+	place    *list.Element // nil when it is no longer in the table
+}
+
+func newFileTable(dir string, l *layout.Layout, readOnly bool, limit int) *fileTable {
+	if limit <= 0 {
+		limit = DefaultOpenFiles
+	}
+	return &fileTable{
+		layout: l, readOnly: readOnly, limit: limit, dir: dir,
+		made: map[string]struct{}{}, fresh: map[string]struct{}{},
+		open: map[int]*openFile{}, recent: list.New(),
+	}
+}
+
+// acquire returns file i, open for writing too when write is set; it is then
+// made when missing. The caller must release it.
+func (t *fileTable) acquire(i int, write bool) (*openFile, error) {
+	if f, err := t.cached(i, write); f != nil || err != nil {
+		return f, err
+	}
+	root, err := t.useRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer t.unuseRoot()
+	var f *os.File
+	if write {
+		f, err = t.create(root, i)
+	} else {
+		f, err = openRegular(root, t.name(i), os.O_RDONLY)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.insert(i, f, write)
+}
+
+func (t *fileTable) name(i int) string { return filepath.FromSlash(t.layout.Files[i].Path) }
+
+func (t *fileTable) cached(i int, write bool) (*openFile, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	f := t.open[i]
+	if f == nil || write && !f.writable {
+		return nil, nil
+	}
+	t.use(f)
+	return f, nil
+}
+
+func (t *fileTable) use(f *openFile) {
+	f.refs++
+	t.inUse++
+	t.recent.MoveToFront(f.place)
+}
+
+// insert puts a file that was just opened into the table, unless another
+// goroutine was faster, in whose place of only reading it may come.
+func (t *fileTable) insert(i int, file *os.File, write bool) (*openFile, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		_ = file.Close()
+		return nil, ErrClosed
+	}
+	if old := t.open[i]; old != nil {
+		if old.writable || !write {
+			_ = file.Close()
+			t.use(old)
+			return old, nil
+		}
+		t.forget(old)
+	}
+	f := &openFile{File: file, index: i, writable: write}
+	f.place = t.recent.PushFront(f)
+	t.open[i] = f
+	t.use(f)
+	t.evict(t.limit)
+	return f, nil
+}
+
+// forget takes f out of the table and closes it, now or at its release.
+func (t *fileTable) forget(f *openFile) {
+	t.recent.Remove(f.place)
+	f.place = nil
+	delete(t.open, f.index)
+	if f.refs == 0 {
+		_ = f.Close()
+	}
+}
+
+// evict closes files that are not in use, the longest unused first, until at
+// most limit are open.
+func (t *fileTable) evict(limit int) {
+	for e := t.recent.Back(); e != nil && len(t.open) > limit; {
+		f := e.Value.(*openFile)
+		e = e.Prev()
+		if f.refs == 0 {
+			t.forget(f)
+		}
+	}
+}
+
+func (t *fileTable) release(f *openFile) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.refs--
+	t.inUse--
+	if f.refs == 0 && f.place == nil {
+		_ = f.Close()
+	}
+	t.evict(t.limit)
+	t.dropRoot()
+}
+
+// full says that so many files are in use that no more should be held on to.
+func (t *fileTable) full() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inUse >= t.limit
+}
+
+// useRoot returns the content root, opened when needed, until unuseRoot.
+func (t *fileTable) useRoot() (*os.Root, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	if t.root == nil {
+		root, err := os.OpenRoot(t.dir)
+		if err != nil {
+			return nil, err
+		}
+		// A sync of the file system through it reports all failures to write from
+		// here on.
+		folder, err := root.Open(".")
+		if err != nil {
+			_ = root.Close()
+			return nil, err
+		}
+		t.root, t.folder = root, folder
+	}
+	t.inUse++
+	return t.root, nil
+}
+
+func (t *fileTable) unuseRoot() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.inUse--
+	t.dropRoot()
+}
+
+// dropRoot closes the root of a table that is closed, when nobody uses it.
+func (t *fileTable) dropRoot() {
+	if t.closed {
+		t.closeRoot()
+	}
+}
+
+// closeRoot closes the root unless it is in use.
+func (t *fileTable) closeRoot() {
+	if t.inUse > 0 || t.root == nil {
+		return
+	}
+	_ = t.folder.Close()
+	_ = t.root.Close()
+	t.root, t.folder = nil, nil
+}
+
+func (t *fileTable) setDir(dir string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// The open root goes with its folder; only one opened later needs the path.
+	t.dir = dir
+}
+
+func (t *fileTable) closeIdle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.evict(0)
+	t.closeRoot()
+}
+
+func (t *fileTable) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed, t.limit = true, 0
+	t.evict(0)
+	t.dropRoot()
+	return nil
+}
+
+// openRegular opens a file that must be one: neither a symlink, through which
+// bytes would go elsewhere, nor a pipe, on which opening would wait.
+func openRegular(root *os.Root, name string, flag int) (*os.File, error) {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file but %s; remove it", filepath.Join(root.Name(), name), info.Mode().Type())
+	}
+	f, err := root.OpenFile(name, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	now, err := f.Stat()
+	if err == nil && !os.SameFile(info, now) {
+		err = fmt.Errorf("%s was replaced while it was opened", name)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// create opens file i for writing, makes it and its folders when missing, and
+// gives it its size.
+func (t *fileTable) create(root *os.Root, i int) (*os.File, error) {
+	t.prepare.Lock()
+	defer t.prepare.Unlock()
+	name, want := t.name(i), t.layout.Files[i].Length
+	dir := path.Dir(t.layout.Files[i].Path)
+	if err := t.makeDir(root, dir); err != nil {
+		return nil, err
+	}
+	f, err := openRegular(root, name, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+		t.fresh[dir] = struct{}{}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := resize(f, want); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// makeDir makes the folder dir, a slash-separated path, and those above it.
+// What is in its way, also a symlink, is refused.
+func (t *fileTable) makeDir(root *os.Root, dir string) error {
+	if _, ok := t.made[dir]; ok || dir == "." {
+		return nil
+	}
+	parent := path.Dir(dir)
+	if err := t.makeDir(root, parent); err != nil {
+		return err
+	}
+	name := filepath.FromSlash(dir)
+	err := root.Mkdir(name, dirMode)
+	if err == nil {
+		t.fresh[parent] = struct{}{}
+		t.fresh[dir] = struct{}{}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := checkDir(root, name); err != nil {
+		return err
+	}
+	t.made[dir] = struct{}{}
+	return nil
+}
+
+func checkDir(root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder but %s; remove it", filepath.Join(root.Name(), name), strings.TrimSpace("a file "+info.Mode().Type().String()))
+	}
+	return nil
+}
+
+// takeFresh returns the folders with entries that are not synced yet.
+func (t *fileTable) takeFresh() map[string]struct{} {
+	t.prepare.Lock()
+	defer t.prepare.Unlock()
+	fresh := t.fresh
+	t.fresh = map[string]struct{}{}
+	return fresh
+}
+
+func (t *fileTable) putFresh(dirs map[string]struct{}) {
+	t.prepare.Lock()
+	defer t.prepare.Unlock()
+	for d := range dirs {
+		t.fresh[d] = struct{}{}
+	}
+}
+
+// path is where the content root is.
+func (t *fileTable) path() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dir
+}

@@ -1,0 +1,183 @@
+package pieces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sort"
+
+	"distd/pkg/swarm/bitmap"
+
+	"go.uber.org/zap"
+)
+
+// syncAllFrom is the number of files and folders from which on one sync of the
+// whole file system is cheaper than one of each.
+const syncAllFrom = 64
+
+// LostError is a Sync that failed in a way that leaves it open what is on the
+// disk: the kernel drops what it could not write. The pieces were dropped and
+// must be fetched again.
+type LostError struct {
+	Pieces []int
+	Err    error
+}
+
+// Error says how much was lost and why.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("sync pieces: %d pieces may not have reached the disk: %v", len(e.Pieces), e.Err)
+}
+
+// Unwrap returns the cause; a full disk is ErrNoSpace.
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Sync makes what was written so far durable: first the data, then the record
+// that names it. It may run beside all other calls, and takes as long as the
+// disk needs; ctx ends it between two files. A *LostError names pieces that
+// must be fetched again; after other errors everything is as before and Sync
+// may be repeated.
+func (s *Store) Sync(ctx context.Context) error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	s.mu.Lock()
+	have, dirty := s.have.Clone(), s.dirty
+	s.dirty = map[int]struct{}{}
+	s.mu.Unlock()
+	fresh := s.files.takeFresh()
+	if err := s.syncData(ctx, dirty, fresh); err != nil {
+		s.mu.Lock()
+		maps.Copy(s.dirty, dirty)
+		s.mu.Unlock()
+		s.files.putFresh(fresh)
+		return err
+	}
+	return s.record(have)
+}
+
+// syncData makes the data of files and the entries of folders durable.
+func (s *Store) syncData(ctx context.Context, files map[int]struct{}, dirs map[string]struct{}) error {
+	if len(files)+len(dirs) == 0 {
+		return nil
+	}
+	if len(files)+len(dirs) >= syncAllFrom {
+		if err := s.syncAll(files); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	list := slices.Collect(maps.Keys(files))
+	sort.Ints(list)
+	for _, i := range list {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("sync pieces: %w", err)
+		}
+		if err := s.syncFile(i); err != nil {
+			return err
+		}
+	}
+	for d := range dirs {
+		if err := s.syncDir(d); err != nil {
+			return fmt.Errorf("sync folder %s: %w", d, explain(err))
+		}
+	}
+	return nil
+}
+
+func (s *Store) syncFile(i int) error {
+	f, err := s.files.acquire(i, false)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", s.layout.Files[i].Path, explain(err))
+	}
+	defer s.files.release(f)
+	if err := f.Sync(); err != nil {
+		return s.lose(map[int]struct{}{i: {}}, err)
+	}
+	return nil
+}
+
+func (s *Store) syncDir(dir string) error {
+	root, err := s.files.useRoot()
+	if err != nil {
+		return err
+	}
+	defer s.files.unuseRoot()
+	d, err := root.Open(filepath.FromSlash(dir))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	return d.Sync()
+}
+
+// syncAll makes everything on the file system durable.
+func (s *Store) syncAll(files map[int]struct{}) error {
+	if _, err := s.files.useRoot(); err != nil {
+		return fmt.Errorf("sync pieces: %w", explain(err))
+	}
+	defer s.files.unuseRoot()
+	switch err := syncFS(s.files.folder); {
+	case errors.Is(err, errors.ErrUnsupported):
+		return err
+	case err != nil:
+		return s.lose(files, err)
+	}
+	return nil
+}
+
+// lose drops every piece in the files that no earlier Sync has made durable.
+func (s *Store) lose(files map[int]struct{}, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := &LostError{Err: explain(err)}
+	for i := range files {
+		first, last := s.layout.FilePieces(i)
+		for p := first; p < last; p++ {
+			if !s.named.Has(p) && s.have.Clear(p) {
+				lost.Pieces = append(lost.Pieces, p)
+			}
+		}
+	}
+	sort.Ints(lost.Pieces)
+	s.log.Warn("disk refused data that it had taken; fetching it again",
+		zap.Int("pieces", len(lost.Pieces)), zap.String("dir", s.files.path()), zap.Error(err))
+	return lost
+}
+
+// record writes the progress record, when it says more than the last one.
+func (s *Store) record(have *bitmap.Bitmap) error {
+	s.mu.Lock()
+	// A piece that was dropped meanwhile must not come back after a restart.
+	have.And(s.have)
+	same := have.Equal(s.named)
+	stamps := s.stamps
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
+	if s.progress != "" {
+		if err := writeRecord(s.progress, encodeRecord(s.identity, have, stamps)); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named = have
+	return nil
+}
+
+// unname takes piece i out of the record on the disk before it is written
+// again, since a crash halfway must not leave a record that vouches for it.
+func (s *Store) unname(i int) error {
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	s.mu.Lock()
+	named := s.named.Clone()
+	s.mu.Unlock()
+	if !named.Has(i) {
+		return nil
+	}
+	named.And(s.Have())
+	return s.record(named)
+}
