@@ -217,18 +217,18 @@ func (r *repeat) Read(b []byte) (int, error) {
 
 func TestParseBoundsDocument(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"<!-- x -->", "larger than 16777216 bytes"},
+		{"<!-- " + strings.Repeat("x", 1000) + " -->", "larger than 16777216 bytes"},
 		{"<file name='a'><size>1</size></file>", "appears twice"},
-		{"<x/>", "larger than 16777216 bytes"},
+		{"<x>" + strings.Repeat("y", 1000) + "</x>", "larger than 16777216 bytes"},
 		{"x", "element or text is larger than 65536 bytes"},
 	} {
 		r := &repeat{rest: `<metalink xmlns="urn:ietf:params:xml:ns:metalink">`, text: c.text}
 		_, err := Parse(r)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("endless %q: error %v, want one with %q", c.text, err, c.want)
+			t.Errorf("endless %.20q: error %v, want one with %q", c.text, err, c.want)
 		}
 		if r.n > MaxSize+8192 {
-			t.Errorf("endless %q: %d bytes read", c.text, r.n)
+			t.Errorf("endless %.20q: %d bytes read", c.text, r.n)
 		}
 	}
 }
