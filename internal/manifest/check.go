@@ -212,14 +212,15 @@ func (m *Manifest) checkMirrors() error {
 		return fmt.Errorf("%d mirrors are more than %d", len(m.Mirrors), MaxMirrors)
 	}
 	for _, r := range m.Mirrors {
-		if err := r.check(m.Kind); err != nil {
+		if err := r.Check(m.Kind); err != nil {
 			return fmt.Errorf("mirror %.200q: %w", r.URL, err)
 		}
 	}
 	return nil
 }
 
-func (r Mirror) check(kind Kind) error {
+// Check says whether the mirror can be one of a release of that kind.
+func (r Mirror) Check(kind Kind) error {
 	if r.Preference < 1 || r.Preference > 100 {
 		return fmt.Errorf("preference %d is not between 1 and 100", r.Preference)
 	}
