@@ -1,0 +1,107 @@
+package swarm
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Bounds of a book of addresses.
+const (
+	maxAddrs     = 2000
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = 2 * time.Minute
+	// blameBackoff is how long a peer that sent bad bytes is left alone at
+	// first; each further time doubles it, up to maxBlame.
+	blameBackoff = 30 * time.Second
+	maxBlame     = 30 * time.Minute
+)
+
+// addr is a peer that is known but not connected, or is: see busy.
+type addr struct {
+	ap       netip.AddrPort
+	source   string
+	failures int
+	next     time.Time // not to be dialled before
+	busy     bool      // connected or being dialled
+	self     bool
+	seed     bool // had everything when last seen
+	mse      bool // wants encryption from the start
+}
+
+// book holds the addresses of one torrent. It belongs to the torrent's loop.
+type book struct {
+	allow func(netip.Addr) bool
+	byAP  map[netip.AddrPort]*addr
+	order []*addr // oldest first, so that dialling goes round fairly
+}
+
+func newBook(allow func(netip.Addr) bool) *book {
+	return &book{allow: allow, byAP: make(map[netip.AddrPort]*addr)}
+}
+
+// add notes an address. It returns nil for one that cannot or may not be used.
+func (b *book) add(source string, ap netip.AddrPort) *addr {
+	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	if a := b.byAP[ap]; a != nil {
+		return a
+	}
+	ip := ap.Addr()
+	if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ap.Port() == 0 || !b.allow(ip) {
+		return nil
+	}
+	if len(b.order) >= maxAddrs && !b.evict() {
+		return nil
+	}
+	a := &addr{ap: ap, source: source}
+	b.byAP[ap] = a
+	b.order = append(b.order, a)
+	return a
+}
+
+// evict makes room by forgetting the address that failed most.
+func (b *book) evict() bool {
+	worst := -1
+	for i, a := range b.order {
+		if !a.busy && !a.self && a.failures > 0 && (worst < 0 || a.failures > b.order[worst].failures) {
+			worst = i
+		}
+	}
+	if worst < 0 {
+		return false
+	}
+	delete(b.byAP, b.order[worst].ap)
+	b.order = append(b.order[:worst], b.order[worst+1:]...)
+	return true
+}
+
+// due returns an address to dial now, nil when there is none. Seeds are left
+// out when this node is one. wait is how long until the next becomes due.
+func (b *book) due(now time.Time, complete bool) (_ *addr, wait time.Duration) {
+	wait = maxBackoff
+	for i, a := range b.order {
+		if a.busy || a.self || complete && a.seed {
+			continue
+		}
+		if d := a.next.Sub(now); d > 0 {
+			wait = min(wait, d)
+			continue
+		}
+		b.order = append(append(b.order[:i], b.order[i+1:]...), a)
+		return a, 0
+	}
+	return nil, wait
+}
+
+// failed delays the next attempt.
+func (a *addr) failed(now time.Time) {
+	d := firstBackoff << min(a.failures, 10)
+	a.failures++
+	a.next = now.Add(min(d, maxBackoff))
+}
+
+// blamed delays the next attempt for longer.
+func (a *addr) blamed(now time.Time) {
+	d := blameBackoff << min(a.failures, 10)
+	a.failures++
+	a.next = now.Add(min(d, maxBlame))
+}

@@ -1,0 +1,225 @@
+package swarm
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"distd/pkg/swarm/picker"
+	"distd/pkg/swarm/wire"
+)
+
+// conn is one connection after its handshake.
+type conn struct {
+	t       *Torrent
+	s       *wire.Session
+	raw     net.Conn
+	remote  netip.AddrPort
+	r       *wire.Reader
+	w       *wire.Writer
+	up      uploads
+	credits chan struct{} // bounds the batches that the loop has not handled
+	closing chan struct{}
+	once    sync.Once
+	err     error // why it closed; set before closing is closed
+	since   time.Time
+
+	have      atomic.Int32 // pieces that the peer has, for the gate
+	lastRead  atomic.Int64 // unix nanoseconds
+	cancelled atomic.Int64 // requests taken back, whose answers may still come
+
+	mu    sync.Mutex
+	asked map[wire.Block]struct{}
+
+	// Belongs to the reader.
+	told     bool // bitfield, have-all or have-none has come
+	unwanted int64
+
+	// All below belongs to the torrent's loop.
+	addr           *addr // in the book; nil when the peer's port is not known
+	pe             *picker.Peer
+	dirty, blamed  bool
+	interested     bool // we are, in the peer
+	peerInterested bool
+	choked         bool // we are, by the peer
+	wholesale      bool // told us at once that it has everything
+	directing      bool // is a directing seed
+	client         string
+	pexID, metaID  uint8
+	pexAt          time.Time
+	pexSent        map[netip.AddrPort]struct{}
+	pexCame        time.Time
+	metaServed     int
+	down, wasted   int64
+	snubbedSince   time.Time
+	sentBytes      int64
+	sentAt         time.Time
+}
+
+// maxCredits is how many batches of a peer's messages may wait for the loop.
+const maxCredits = 4
+
+func newConn(t *Torrent, s *wire.Session, raw net.Conn, a *addr) *conn {
+	c := &conn{
+		t: t, s: s, raw: raw, addr: a, remote: remoteAddr(raw), since: time.Now(),
+		credits: make(chan struct{}, maxCredits), closing: make(chan struct{}), asked: make(map[wire.Block]struct{}),
+		choked: true,
+	}
+	if a != nil {
+		c.remote = a.ap
+	}
+	c.up.wake = make(chan struct{}, 1)
+	limits := t.limits
+	limits.Fast, limits.Extensions = s.Fast, s.Extensions
+	c.r = wire.NewReader(s.Conn, wire.ReaderConfig{Limits: limits, Sink: c.sink, Timeout: t.e.cfg.IdleTimeout})
+	c.w = wire.NewWriter(s.Conn, wire.WriterConfig{Timeout: t.e.cfg.IdleTimeout})
+	c.lastRead.Store(c.since.UnixNano())
+	return c
+}
+
+// String names the peer in logs.
+func (c *conn) String() string { return c.remote.String() }
+
+// close ends the connection; its reader tells the loop. Only the first reason
+// counts.
+func (c *conn) close(err error) {
+	c.once.Do(func() {
+		c.err = err
+		close(c.closing)
+		c.w.Close()
+		_ = c.raw.Close()
+	})
+}
+
+// expect notes that a block was asked for.
+func (c *conn) expect(b wire.Block) {
+	c.mu.Lock()
+	c.asked[b] = struct{}{}
+	c.mu.Unlock()
+}
+
+// unexpect takes that back. It reports false when the block is there already.
+func (c *conn) unexpect(b wire.Block) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.asked[b]
+	if ok {
+		delete(c.asked, b)
+		c.cancelled.Add(1)
+	}
+	return ok
+}
+
+// sink gives memory to blocks that were asked for; others are skipped.
+func (c *conn) sink(b wire.Block) []byte {
+	c.mu.Lock()
+	_, ok := c.asked[b]
+	delete(c.asked, b)
+	c.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return c.t.e.budget.block()[:b.Length]
+}
+
+// peerMsg is a message for the loop.
+type peerMsg struct {
+	kind  wire.Type
+	extID uint8
+	block wire.Block
+	data  []byte
+}
+
+// batchEvent is what a peer sent, as much as came at once.
+type batchEvent struct {
+	c    *conn
+	msgs []peerMsg
+}
+
+// closedEvent says that a connection's reader has ended.
+type closedEvent struct{ c *conn }
+
+const maxBatch = 64
+
+// read turns messages into events until the connection ends.
+func (c *conn) read() {
+	var batch []peerMsg
+	var m wire.Message
+	for {
+		err := c.r.Next(&m)
+		var keep bool
+		if err == nil {
+			var pm peerMsg
+			if pm, keep, err = c.sort(&m); keep {
+				batch = append(batch, pm)
+			}
+		}
+		// A batch must not wait for the network: less than a block in the buffer
+		// may be an incomplete one.
+		if len(batch) > 0 && (err != nil || c.r.Buffered() <= wire.DefaultBlock+13 || len(batch) >= maxBatch || m.Type == wire.Extended) {
+			if !c.deliver(batch) {
+				break
+			}
+			batch = nil
+		}
+		if err != nil {
+			c.close(err)
+			break
+		}
+	}
+	c.t.post(closedEvent{c})
+}
+
+// deliver hands a batch to the loop once that has handled earlier ones.
+func (c *conn) deliver(batch []peerMsg) bool {
+	c.lastRead.Store(time.Now().UnixNano())
+	select {
+	case c.credits <- struct{}{}:
+		c.t.post(batchEvent{c, batch})
+		return true
+	case <-c.closing:
+		return false
+	}
+}
+
+// maxUnwanted is how many blocks beyond the cancelled ones a peer may send
+// that nobody asked for.
+const maxUnwanted = 64
+
+// sort handles what is for this side of the connection alone, and says whether
+// the message is one for the loop.
+func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
+	pm = peerMsg{kind: m.Type, extID: m.ExtID, block: m.Block()}
+	switch m.Type {
+	case wire.KeepAlive, wire.Unknown, wire.Port, wire.Suggest:
+		return pm, false, nil
+	case wire.Request:
+		return pm, false, c.requested(m.Block())
+	case wire.Cancel:
+		c.up.cancel(m.Block())
+		if !c.w.DropBlock(m.Block()) {
+			return pm, false, nil
+		}
+		return pm, false, nil
+	case wire.Piece:
+		if m.Data == nil {
+			if c.unwanted++; c.unwanted > c.cancelled.Load()+maxUnwanted {
+				return pm, false, fmt.Errorf("peer sent %d blocks that nobody asked for", c.unwanted)
+			}
+			return pm, false, nil
+		}
+		pm.data = m.Data
+	case wire.Bitfield, wire.HaveAll, wire.HaveNone:
+		if c.told {
+			return pm, false, fmt.Errorf("peer sent %v after it had told its pieces", m.Type)
+		}
+		c.told = true
+		pm.data = append([]byte(nil), m.Data...)
+	case wire.Extended:
+		pm.data = append([]byte(nil), m.Data...)
+	}
+	return pm, true, nil
+}

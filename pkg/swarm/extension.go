@@ -1,0 +1,179 @@
+package swarm
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"distd/pkg/swarm/wire"
+)
+
+// Numbers under which this node wants to be sent extended messages.
+const (
+	extPEX      = 1
+	extMetadata = 2
+	// extDirecting is never sent: its presence tells other distd that this is a
+	// directing seed, which looks as if it had nothing.
+	extDirecting     = 3
+	extDirectingName = "distd_directing"
+)
+
+const (
+	// maxExtended bounds an extended message of a peer, in bytes.
+	maxExtended = wire.MaxExtHandshake
+	// pexEvery is the least time between two PEX messages on a connection, and
+	// maxPEX the peers in one, as BEP 11 wants.
+	pexEvery = time.Minute
+	pexFirst = 2 * time.Second
+	maxPEX   = 50
+	// maxMetaServed bounds how often the metadata is sent over one connection.
+	maxMetaServed = 4
+)
+
+// greetExtended sends the handshake of BEP 10.
+func (t *Torrent) greetExtended(c *conn) {
+	h := wire.ExtHandshake{
+		M: map[string]uint8{wire.ExtPEX: extPEX, wire.ExtMetadata: extMetadata},
+		V: t.e.cfg.Version, Port: t.e.cfg.Port, Reqq: maxRequests,
+		YourIP: c.remote.Addr(), MetadataSize: len(t.spec.InfoBytes),
+		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest},
+	}
+	if t.spec.Directing {
+		h.M[extDirectingName] = extDirecting
+	}
+	c.w.SendExtended(0, h.Encode())
+}
+
+// extended handles an extended message.
+func (t *Torrent) extended(c *conn, id uint8, data []byte) error {
+	switch id {
+	case 0:
+		return t.extHandshake(c, data)
+	case extPEX:
+		return t.pexCame(c, data)
+	case extMetadata:
+		return t.metadata(c, data)
+	}
+	return nil
+}
+
+func (t *Torrent) extHandshake(c *conn, data []byte) error {
+	h, err := wire.DecodeExtHandshake(data)
+	if err != nil {
+		return err
+	}
+	if h.V != "" {
+		c.client = h.V
+	}
+	if h.Reqq > 0 {
+		c.pe.SetLimit(min(h.Reqq, maxRequests))
+	}
+	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
+	if h.M[extDirectingName] != 0 {
+		c.directing = true
+		t.pick.Exempt(c.pe)
+	}
+	if c.s.Incoming && h.Port != 0 && c.addr == nil {
+		if a := t.book.add(SourceIncoming, netip.AddrPortFrom(c.remote.Addr(), h.Port)); a != nil && !a.busy {
+			t.adoptAddr(c, a)
+		}
+	}
+	return nil
+}
+
+// metadata serves the info dictionary (BEP 9).
+func (t *Torrent) metadata(c *conn, data []byte) error {
+	m, err := wire.DecodeMetadata(data)
+	if err != nil {
+		return err
+	}
+	if m.Kind != wire.MetadataRequest || c.metaID == 0 {
+		return nil
+	}
+	info := t.spec.InfoBytes
+	parts := wire.MetadataParts(len(info))
+	answer := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: m.Piece}
+	if m.Piece < parts && c.metaServed < maxMetaServed*parts {
+		c.metaServed++
+		begin := m.Piece * wire.MetadataBlock
+		answer.Kind, answer.TotalSize = wire.MetadataData, len(info)
+		answer.Data = info[begin:min(begin+wire.MetadataBlock, len(info))]
+	}
+	c.w.SendExtended(c.metaID, answer.Encode())
+	return nil
+}
+
+// pexCame takes in the addresses that a peer knows. Too many messages are
+// ignored and not punished: stock clients differ in their pace.
+func (t *Torrent) pexCame(c *conn, data []byte) error {
+	now := time.Now()
+	if !c.pexCame.IsZero() && now.Sub(c.pexCame) < pexEvery/6 {
+		return nil
+	}
+	c.pexCame = now
+	x, err := wire.DecodePEX(data)
+	if err != nil {
+		var p *wire.ProtocolError
+		if errors.As(err, &p) {
+			return err
+		}
+		return nil
+	}
+	for i, p := range x.Added {
+		if i >= 2*maxPEX {
+			break
+		}
+		if a := t.book.add(SourcePEX, p.Addr); a != nil && p.Flags&wire.PEXSeed != 0 && !a.busy {
+			a.seed = true
+		}
+	}
+	t.dialAt = time.Time{}
+	return nil
+}
+
+// tickPEX tells a peer whom else we are connected to, what changed since the
+// last time.
+func (t *Torrent) tickPEX(c *conn, now time.Time) {
+	if c.pexID == 0 || now.Sub(c.since) < pexFirst || now.Sub(c.pexAt) < pexEvery {
+		return
+	}
+	c.pexAt = now
+	if c.pexSent == nil {
+		c.pexSent = make(map[netip.AddrPort]struct{})
+	}
+	var x wire.PEX
+	live := make(map[netip.AddrPort]struct{}, len(t.conns))
+	for _, o := range t.conns {
+		if o == c || o.addr == nil {
+			continue
+		}
+		live[o.addr.ap] = struct{}{}
+		if _, sent := c.pexSent[o.addr.ap]; sent || len(x.Added) >= maxPEX {
+			continue
+		}
+		c.pexSent[o.addr.ap] = struct{}{}
+		x.Added = append(x.Added, wire.PEXPeer{Addr: o.addr.ap, Flags: o.pexFlags()})
+	}
+	for ap := range c.pexSent {
+		if _, ok := live[ap]; !ok && len(x.Dropped) < maxPEX {
+			delete(c.pexSent, ap)
+			x.Dropped = append(x.Dropped, ap)
+		}
+	}
+	if len(x.Added)+len(x.Dropped) > 0 {
+		c.w.SendExtended(c.pexID, x.Encode())
+	}
+}
+
+func (c *conn) pexFlags() (f uint8) {
+	if !c.s.Incoming {
+		f |= wire.PEXOutgoing
+	}
+	if c.addr.seed {
+		f |= wire.PEXSeed
+	}
+	if c.s.Obfuscated {
+		f |= wire.PEXEncryption
+	}
+	return f
+}

@@ -1,0 +1,187 @@
+package swarm
+
+import (
+	"net/netip"
+	"time"
+
+	"distd/pkg/swarm/picker"
+)
+
+// Sources of bytes and of addresses.
+const (
+	SourcePeers    = "peers"
+	SourceMirrors  = "mirrors"
+	SourceTracker  = "tracker"
+	SourcePEX      = "pex"
+	SourceIncoming = "incoming"
+)
+
+// Stats is the state of a torrent at one moment. Bytes and pieces count from
+// when it was added.
+type Stats struct {
+	Have, Pieces int
+	BytesLeft    int64
+	// Downloaded is verified and unverified content, by kind of source.
+	Downloaded map[string]int64
+	Uploaded   int64
+	// Wasted are bytes of content that were of no use: duplicates, bad pieces.
+	Wasted    int64
+	BadPieces int
+	// Blamed counts the bad pieces that came from one address alone.
+	Blamed map[netip.Addr]int
+	// DownRate and UpRate are bytes a second over the last seconds.
+	DownRate, UpRate float64
+	// DiskErrors counts failures of the disk; DiskError is the last, nil when
+	// the disk works (again).
+	DiskErrors int64
+	DiskError  error
+	// Waited is how long a download had to wait, by what for: peers, pieces,
+	// disk, memory.
+	Waited     map[string]time.Duration
+	KnownAddrs int
+	Peers      []PeerStats
+}
+
+// PeerStats is the state of one connection.
+type PeerStats struct {
+	Addr     netip.AddrPort
+	ID       [20]byte
+	Client   string
+	Incoming bool
+	// Obfuscated says that the handshake was encrypted, Encrypted that all is.
+	Obfuscated, Encrypted    bool
+	Have                     int // pieces
+	Progress                 float64
+	Downloaded, Uploaded     int64 // bytes of content
+	Wasted                   int64
+	DownRate                 float64
+	Outstanding, Revealed    int
+	Choked, Interested       bool // we are
+	PeerInterested, Directed bool
+	Snubbed                  bool
+	Connected                time.Duration
+}
+
+// counters add up what Stats reports. They belong to the loop.
+type counters struct {
+	sources   map[string]int64
+	uploaded  int64 // over connections that have ended
+	wasted    int64
+	badPieces int
+	blamed    map[netip.Addr]int
+	waited    map[string]time.Duration
+	lastTick  time.Time
+	down, up  meter
+}
+
+// meter measures a rate from a count that only grows.
+type meter struct {
+	rate picker.Rate
+	seen int64
+}
+
+func (m *meter) update(count int64, now time.Duration) {
+	m.rate.Add(int(max(count-m.seen, 0)), now)
+	m.seen = count
+}
+
+func newCounters() counters {
+	return counters{sources: make(map[string]int64), blamed: make(map[netip.Addr]int), waited: make(map[string]time.Duration)}
+}
+
+// left keeps the count of a connection that ends.
+func (k *counters) left(c *conn) { k.uploaded += c.w.BlockBytes() }
+
+// tick measures rates, and what a download that does not move waits for.
+func (k *counters) tick(t *Torrent, now time.Time) {
+	k.down.update(k.sources[SourcePeers]+k.sources[SourceMirrors], t.now())
+	k.up.update(t.uploaded(), t.now())
+	past := now.Sub(k.lastTick)
+	k.lastTick = now
+	if t.pick.Done() || past > time.Minute {
+		return
+	}
+	if why := t.waiting(); why != "" {
+		k.waited[why] += past
+	}
+}
+
+// waiting says what keeps the download from asking for more; empty when blocks
+// are on their way.
+func (t *Torrent) waiting() string {
+	if t.disk.stuck() {
+		return "disk"
+	}
+	useful := 0
+	for _, c := range t.conns {
+		if c.pe.Outstanding() > 0 {
+			return ""
+		}
+		if c.pe.Interesting() {
+			useful++
+		}
+	}
+	switch {
+	case len(t.conns) == 0:
+		return "peers"
+	case useful == 0:
+		return "pieces"
+	case t.reserved == 0:
+		return "memory"
+	}
+	return "peers"
+}
+
+func (t *Torrent) uploaded() int64 {
+	n := t.counts.uploaded
+	for _, c := range t.conns {
+		n += c.w.BlockBytes()
+	}
+	return n
+}
+
+// Stats returns the torrent's state now.
+func (t *Torrent) Stats() Stats {
+	var s Stats
+	t.call(func() { s = t.stats() })
+	return s
+}
+
+func (t *Torrent) stats() Stats {
+	now := t.now()
+	k := &t.counts
+	s := Stats{
+		Have: t.pick.Count(), Pieces: t.spec.Layout.NumPieces(), BytesLeft: t.spec.Layout.Total,
+		Downloaded: make(map[string]int64), Uploaded: t.uploaded(), Wasted: k.wasted, BadPieces: k.badPieces,
+		Blamed: make(map[netip.Addr]int), DownRate: k.down.rate.At(now), UpRate: k.up.rate.At(now),
+		DiskErrors: t.disk.errors, DiskError: t.disk.err, Waited: make(map[string]time.Duration), KnownAddrs: len(t.book.order),
+	}
+	for i := range s.Pieces {
+		if t.pick.Has(i) {
+			s.BytesLeft -= t.spec.Layout.PieceSize(i)
+		}
+	}
+	for name, n := range k.sources {
+		s.Downloaded[name] = n
+	}
+	for ip, n := range k.blamed {
+		s.Blamed[ip] = n
+	}
+	for why, d := range k.waited {
+		s.Waited[why] = d
+	}
+	for _, c := range t.conns {
+		s.Peers = append(s.Peers, c.stats(now, s.Pieces))
+	}
+	return s
+}
+
+func (c *conn) stats(now time.Duration, pieces int) PeerStats {
+	return PeerStats{
+		Addr: c.remote, ID: c.s.PeerID, Client: c.client, Incoming: c.s.Incoming, Obfuscated: c.s.Obfuscated, Encrypted: c.s.Encrypted,
+		Have: c.pe.Count(), Progress: float64(c.pe.Count()) / float64(max(pieces, 1)),
+		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now),
+		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.interested,
+		PeerInterested: c.peerInterested, Directed: c.directing, Snubbed: c.pe.Snubbed(), Connected: time.Since(c.since),
+	}
+}
