@@ -1,0 +1,188 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"distd/internal/manifest"
+)
+
+// source is what is being published: a file or the tree below a folder.
+type source struct {
+	path string   // as the operator knows it, for messages
+	root *os.Root // the folder, or the one that the file lies in
+	kind manifest.Kind
+	// name is the release's name, under which the source appears in it.
+	name string
+
+	// files are regular files and symlinks, dirs folders; both sorted by path.
+	files, dirs []entry
+	total       int64 // bytes of the regular files
+	stripped    int   // files and folders whose set-ID or sticky bits are left out
+}
+
+// entry is a file, symlink or folder of the source.
+type entry struct {
+	path   string // below source.root, "." for the tree's root
+	stat   stat
+	target string // of a symlink
+}
+
+// stat is what tells whether a file was changed or replaced.
+type stat struct {
+	dev, ino     uint64
+	mode         fs.FileMode
+	size         int64
+	mtime, ctime instant
+}
+
+// instant is a time as the kernel gives it. In nanoseconds alone, times that
+// are far off would not fit.
+type instant struct{ sec, nsec int64 }
+
+func (i instant) time() time.Time { return time.Unix(i.sec, i.nsec) }
+
+func (e entry) regular() bool { return e.stat.mode.IsRegular() }
+
+// tick is longer than the kernel's clock for time stamps stands still. A file
+// that is changed twice within it may show the same times twice.
+const tick = 25 * time.Millisecond
+
+// openSource opens the path and lists what is below it. A path that is a
+// symlink itself is followed.
+func openSource(ctx context.Context, path, name string, forbidden stat) (*source, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %w", path, err)
+	}
+	if name == "" {
+		name = filepath.Base(abs)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, fmt.Errorf("publish %s: %w", path, err)
+	}
+	st, err := os.Stat(abs)
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	s := &source{path: path, kind: manifest.KindTree, name: name}
+	folder := abs
+	switch {
+	case st.Mode().IsRegular():
+		s.kind, folder = manifest.KindFile, filepath.Dir(abs)
+	case !st.IsDir():
+		return nil, fmt.Errorf("publish %s: it is a %s, neither file nor folder", path, typeName(st.Mode()))
+	}
+	if s.root, err = os.OpenRoot(folder); err != nil {
+		return nil, fmt.Errorf("publish %s: %w", path, err)
+	}
+	if err := s.settle(ctx, filepath.Base(abs), forbidden); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *source) close() error { return s.root.Close() }
+
+// settle scans until nothing in the source is so young that a change after the
+// scan could carry the same time stamps as before it.
+func (s *source) settle(ctx context.Context, base string, forbidden stat) error {
+	for range 5 {
+		if err := s.scan(ctx, base, forbidden); err != nil {
+			return err
+		}
+		var newest time.Time
+		for _, e := range slices.Concat(s.files, s.dirs) {
+			if t := e.stat.ctime.time(); t.After(newest) {
+				newest = t
+			}
+		}
+		age := time.Since(newest)
+		if age >= tick || age < 0 { // a clock that was set back is no reason to wait
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(tick - age):
+		}
+	}
+	return fmt.Errorf("publish %s: %w: something writes to it all the time", s.path, ErrSourceChanged)
+}
+
+// scan lists the source.
+func (s *source) scan(ctx context.Context, base string, forbidden stat) error {
+	w := &walk{ctx: ctx, src: s, forbidden: forbidden}
+	if err := w.run(base); err != nil {
+		return err
+	}
+	byPath := func(a, b entry) int { return strings.Compare(a.path, b.path) }
+	slices.SortFunc(w.files, byPath)
+	slices.SortFunc(w.dirs, byPath)
+	s.files, s.dirs, s.total, s.stripped = w.files, w.dirs, w.total, w.stripped
+	return nil
+}
+
+// verify scans again and says whether anything differs. The caller has put
+// into files and dirs what it changed itself.
+func (s *source) verify(ctx context.Context, forbidden stat) error {
+	base := "."
+	if s.kind == manifest.KindFile {
+		base = s.files[0].path
+	}
+	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name}
+	if err := now.scan(ctx, base, forbidden); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		// What could be read before cannot now.
+		return fmt.Errorf("%w: %w", ErrSourceChanged, err)
+	}
+	if e, ok := firstDifference(s.files, now.files); ok {
+		return s.changed(e)
+	}
+	if e, ok := firstDifference(s.dirs, now.dirs); ok {
+		return s.changed(e)
+	}
+	return nil
+}
+
+// changed is the error for a file that was changed during the publish.
+func (s *source) changed(path string) error {
+	return fmt.Errorf("publish %s: %w: %s; nothing was published, try again when nothing writes there", s.path, ErrSourceChanged, path)
+}
+
+func firstDifference(a, b []entry) (path string, ok bool) {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return min(a[i].path, b[i].path), true
+		}
+	}
+	if len(a) == len(b) {
+		return "", false
+	}
+	return slices.Concat(a[min(len(a), len(b)):], b[min(len(a), len(b)):])[0].path, true
+}
+
+// typeName says in words what a special file is.
+func typeName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeCharDevice != 0:
+		return "character device"
+	case m&fs.ModeDevice != 0:
+		return "block device"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	default:
+		return "special file"
+	}
+}
