@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v3"
+	"go.uber.org/zap"
+
+	"distd/internal/node"
+)
+
+func fetchCommand() *cli.Command {
+	return &cli.Command{
+		Name: "fetch", Usage: "download torrents, metalinks or URLs once", ArgsUsage: "TORRENT|METALINK|URL ...",
+		UsageText: "distd fetch [-d DIR] [-listen ADDRESS] [-seed-ratio RATIO] [-on-bt-download-complete COMMAND] TORRENT|METALINK|URL ...",
+		Description: "Each download is written beside its name and renamed when it is whole. A command that was\n" +
+			"interrupted goes on where it was when it is run again.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "d", Aliases: []string{"dir"}, Usage: "`FOLDER` for the downloads", Value: "."},
+			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers; empty for none", Value: ":6881"},
+			&cli.StringFlag{Name: "ca", Usage: "`FILE` with CA certificates to trust besides the system's"},
+			&cli.StringFlag{Name: "seed-ratio", Usage: "seed until so many times the size was sent; 0.0 is for ever", Value: "1.0"},
+			&cli.StringFlag{Name: "seed-time", Usage: "seed for so many `MINUTES` at most; 0 is not at all"},
+			&cli.StringFlag{Name: "on-bt-download-complete", Aliases: []string{"on-download-complete"}, Usage: "`COMMAND` to run with three arguments: an id, the number of files, the path of the first"},
+			&cli.StringFlag{Name: "encryption", Usage: "message stream encryption: off, allow or require", Value: "allow"},
+			&cli.IntFlag{Name: "x", Aliases: []string{"max-connection-per-server"}, Usage: "connections to one mirror, at most", Value: 64},
+			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "warn"},
+			jsonFlag(),
+		},
+		Action: runFetch,
+	}
+}
+
+func runFetch(ctx context.Context, cmd *cli.Command) error {
+	o, err := fetchOptions(cmd)
+	if err != nil {
+		return err
+	}
+	b := newBar(cmd.Root().ErrWriter, "")
+	o.Report = func(states []node.FetchState) { draw(b, states) }
+	states, err := node.Fetch(ctx, o)
+	b.end()
+	if cmd.Bool("json") && states != nil {
+		if jerr := printJSON(cmd, states); jerr != nil {
+			return jerr
+		}
+	} else {
+		for _, s := range states {
+			if s.Path != "" {
+				printf(cmd, "%s  %s in %.2f s (%s from mirrors, %s from peers, %s sent)\n", s.Path, humanize.IBytes(uint64(s.Size)), s.Seconds,
+					humanize.IBytes(uint64(s.FromMirrors)), humanize.IBytes(uint64(s.FromPeers)), humanize.IBytes(uint64(s.Uploaded)))
+			}
+		}
+	}
+	return err
+}
+
+func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
+	o := node.FetchOptions{
+		Inputs: cmd.Args().Slice(), Dir: cmd.String("d"), Listen: cmd.String("listen"), CA: cmd.String("ca"), Hook: cmd.String("on-bt-download-complete"),
+		Encryption: cmd.String("encryption"), MaxConns: cmd.Int("x"), Congestion: "bbr", Version: version(), SeedTime: -1,
+	}
+	if len(o.Inputs) == 0 {
+		return o, usagef("fetch wants something to fetch: a torrent, a metalink or a URL")
+	}
+	ratio, err := strconv.ParseFloat(cmd.String("seed-ratio"), 64)
+	if err != nil || ratio < 0 {
+		return o, usagef("seed-ratio %q is not a number such as 1.0", cmd.String("seed-ratio"))
+	}
+	o.SeedRatio = ratio
+	if text := cmd.String("seed-time"); text != "" {
+		minutes, err := strconv.ParseFloat(text, 64)
+		if err != nil || minutes < 0 {
+			return o, usagef("seed-time %q is not a number of minutes", text)
+		}
+		o.SeedTime = time.Duration(minutes * float64(time.Minute))
+	}
+	if o.MaxConns < 1 {
+		return o, usagef("x must be 1 or more")
+	}
+	level := zap.NewAtomicLevel()
+	setLevel(level, cmd.String("log-level"))
+	o.Log = newLogger(cmd.Root().ErrWriter, "auto", level)
+	return o, nil
+}
+
+// draw shows all downloads in one line.
+func draw(b *bar, states []node.FetchState) {
+	var done, total int64
+	peers := 0
+	for _, s := range states {
+		done, total, peers = done+s.Done, total+s.Size, peers+s.Peers
+	}
+	b.what = states[0].Name
+	if len(states) > 1 {
+		b.what = fmt.Sprintf("%d downloads", len(states))
+	}
+	b.set(done, total, fmt.Sprintf("  %d peers  %s", peers, states[0].State))
+}

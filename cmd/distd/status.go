@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v3"
+
+	"distd/internal/node"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "show what the daemon of a folder is doing",
+		Flags:  []cli.Flag{dirFlag("the node's `FOLDER`"), jsonFlag()},
+		Action: runStatus,
+	}
+}
+
+func runStatus(ctx context.Context, cmd *cli.Command) error {
+	c, err := node.DialControl(cmd.String("dir"))
+	if err != nil {
+		return err
+	}
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		return printJSON(cmd, s)
+	}
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + s.Problem
+	}
+	printf(cmd, "%s %s on %s, up %s, %s\n", s.Role, s.Version, s.Dir, time.Duration(s.Uptime*float64(time.Second)), state)
+	for _, u := range s.Upstream {
+		answer := "answers"
+		if !u.Answered {
+			answer = "has not answered yet"
+		}
+		printf(cmd, "upstream %s %s\n", u.URL, answer)
+		for ch, p := range u.Problems {
+			printf(cmd, "  channel %s: %s\n", ch, p)
+		}
+	}
+	for url, state := range s.Trackers {
+		printf(cmd, "tracker %s: %s\n", url, state)
+	}
+	t := table.NewWriter()
+	t.SetOutputMirror(cmd.Root().Writer)
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"channel", "serial", "name", "state", "done", "size", "mirrors", "peers", "sent", "connected", "hook"})
+	live := map[string]bool{}
+	for _, c := range s.Channels {
+		live[c.Live] = true
+	}
+	for _, r := range s.Releases {
+		if live[r.ID] {
+			r.State += ", live"
+		}
+		hook := r.HookOutcome
+		if r.HookAttempts > 1 {
+			hook += " (attempt " + humanize.Comma(int64(r.HookAttempts)) + ")"
+		}
+		t.AppendRow(table.Row{r.Channel, r.Serial, r.Name, r.State, percent(r), humanize.IBytes(uint64(r.Size)),
+			humanize.IBytes(uint64(r.FromMirrors)), humanize.IBytes(uint64(r.FromPeers)), humanize.IBytes(uint64(r.Uploaded)), r.Peers, hook})
+	}
+	t.Render()
+	for _, r := range s.Releases {
+		if r.Problem != "" {
+			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)
+		}
+	}
+	return nil
+}
+
+func percent(r node.ReleaseStatus) string {
+	if r.Size == 0 {
+		return "100%"
+	}
+	return humanize.FtoaWithDigits(100*float64(r.Size-r.BytesLeft)/float64(r.Size), 1) + "%"
+}

@@ -1,0 +1,200 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+	"distd/internal/hook"
+	"distd/internal/manifest"
+	"distd/internal/store"
+)
+
+// activate makes the job's release live, if it still is the channel's newest,
+// runs the hook that is due, and drops what is older than the operator keeps.
+func (j *job) activate(ctx context.Context) error {
+	n := j.node
+	lock := n.releases.lock(j.m.Channel)
+	lock.Lock()
+	defer lock.Unlock()
+	if n.releases.newest(j.m.Channel) != j.id {
+		return nil
+	}
+	if id, ok := n.store.Withdrawn(j.m.Channel); ok && id == j.id {
+		return nil // rolled back by the operator or after a failed hook
+	}
+	j.setState(stateActivating)
+	var opts []store.ActivateOption
+	if n.cfg.Load().Hook != "" {
+		opts = append(opts, store.WithHook())
+	}
+	act, err := n.store.Activate(ctx, j.id, opts...)
+	if err != nil {
+		return err
+	}
+	if !act.Already {
+		j.log.Info("release is live", zap.String("path", act.LivePath), zap.String("previous", act.Previous))
+	}
+	if err := j.hook(ctx, act); err != nil {
+		return err
+	}
+	n.prune(ctx)
+	return nil
+}
+
+// hook runs the operator's program if it is due for this release, and again
+// while it asks for that.
+func (j *job) hook(ctx context.Context, act *store.Activation) error {
+	n := j.node
+	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(5*time.Minute), backoff.WithMaxElapsedTime(0))
+	for {
+		due, ok := n.hookDue(j.id)
+		if !ok {
+			return nil
+		}
+		if !j.pause(ctx, time.Until(due.NotBefore)) {
+			return ctx.Err()
+		}
+		if n.releases.newest(j.m.Channel) != j.id {
+			return n.store.HookDone(j.id, "superseded before it was done")
+		}
+		cfg := n.cfg.Load()
+		if cfg.Hook == "" {
+			return n.store.HookDone(j.id, "no hook is set any more")
+		}
+		attempt, err := n.store.HookStart(j.id)
+		if err != nil {
+			return err
+		}
+		res, err := hook.Run(ctx, j.hookJob(cfg, act, due, attempt))
+		if ctx.Err() != nil {
+			return ctx.Err() // it runs again at the next start, with the next attempt number
+		}
+		n.counters.hookRuns.Add(1)
+		switch {
+		case err == nil && res.OK():
+			j.log.Info("hook is done", zap.String("hook", cfg.Hook), zap.Int("attempt", attempt), zap.Duration("took", res.Duration))
+			return n.store.HookDone(j.id, "done")
+		case err == nil && res.Retry:
+			wait := retry.NextBackOff()
+			j.log.Warn("hook asks to be run again", zap.Int("attempt", attempt), zap.Duration("again_in", wait))
+			if err := n.store.HookLater(j.id, res.String(), time.Now().Add(wait)); err != nil {
+				return err
+			}
+		default:
+			return j.hookFailed(ctx, res, err)
+		}
+	}
+}
+
+// pause waits; false says that ctx has ended.
+func (j *job) pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (n *Node) hookDue(id string) (store.PendingHook, bool) {
+	for _, p := range n.store.PendingHooks() {
+		if p.ID == id {
+			return p, true
+		}
+	}
+	return store.PendingHook{}, false
+}
+
+// hookFailed marks the release and does what the operator wants then.
+func (j *job) hookFailed(ctx context.Context, res hook.Result, err error) error {
+	n := j.node
+	n.counters.hookFailures.Add(1)
+	policy := n.cfg.Load().OnHookFailure
+	outcome := "failed: " + res.String()
+	if err != nil {
+		outcome = "failed: " + err.Error()
+	}
+	j.log.Error("hook failed", zap.String("outcome", outcome), zap.String("output", res.Output), zap.String("on_hook_failure", policy))
+	j.problem.Store("hook " + outcome)
+	if err := n.store.HookDone(j.id, outcome); err != nil {
+		return err
+	}
+	if policy != "rollback" {
+		return nil
+	}
+	act, err := n.store.Rollback(ctx, j.m.Channel)
+	if err != nil {
+		return fmt.Errorf("rollback after the failed hook: %w", err)
+	}
+	j.log.Warn("rolled back", zap.String("live", act.ID))
+	return nil
+}
+
+// hookJob describes the run: aria2's three arguments, and the environment.
+func (j *job) hookJob(cfg *config.Config, act *store.Activation, due store.PendingHook, attempt int) hook.Job {
+	n := j.node
+	first := act.LivePath
+	files := 0
+	for _, f := range j.m.Files {
+		if f.Symlink != "" {
+			continue
+		}
+		if files == 0 && j.m.Kind == manifest.KindTree {
+			first = filepath.Join(act.LivePath, filepath.FromSlash(f.Path))
+		}
+		files++
+	}
+	r := hook.Release{
+		Channel: j.m.Channel, ID: j.id, Serial: j.m.Serial, InfoHash: j.m.InfoHash, Attempt: attempt,
+		Dir: act.LivePath, ChangedFile: due.ChangedFile,
+	}
+	if prev, err := n.store.Release(due.Previous); err == nil {
+		r.PreviousDir = filepath.Join(prev.ContentRoot(), prev.Manifest.Name)
+	}
+	if rel, err := n.store.Release(j.id); err == nil {
+		r.ManifestFile = filepath.Join(rel.Dir, "manifest.json")
+	}
+	return hook.Job{
+		Command: cfg.Hook, GID: hook.GID(j.id), NumFiles: files, FirstPath: first, Timeout: cfg.HookTimeout,
+		Dir: n.store.Dir(), Log: j.log.Named("hook"), Env: r.Env(),
+	}
+}
+
+// prune drops releases that are older than the operator keeps.
+func (n *Node) prune(ctx context.Context) {
+	busy := func(id string) bool {
+		for _, j := range n.releases.list() {
+			if j.id == id && !j.complete.Load() && !j.superseded.Load() {
+				return true
+			}
+		}
+		return false
+	}
+	removed, err := n.store.Prune(ctx, n.cfg.Load().Keep, busy)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		n.log.Error("removing old releases", zap.Error(err))
+	}
+	for _, id := range removed {
+		n.releases.drop(id)
+		n.log.Info("removed an old release", zap.String("release", id))
+	}
+}
+
+// drop ends the job of a release that was removed, without waiting for it.
+func (k *keeper) drop(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if j := k.jobs[id]; j != nil {
+		j.cancel()
+	}
+}

@@ -1,0 +1,311 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+	"distd/internal/manifest"
+	"distd/internal/names"
+	"distd/internal/publish"
+	"distd/internal/store"
+)
+
+// The control socket speaks HTTP. Who may connect to it, by the rights of the
+// socket's file, may do all that the daemon may.
+const (
+	controlDir  = ".distd"
+	controlName = "control.sock"
+)
+
+// controlPath names the socket through a descriptor of its folder: the path of
+// a socket is limited to some 100 bytes, that of a node's folder is not.
+func controlPath(dir string) (path string, done func(), err error) {
+	f, err := os.Open(filepath.Join(dir, controlDir))
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", f.Fd(), controlName), func() { _ = f.Close() }, nil
+}
+
+// listenControl makes the control socket. The store's lock is held, so that a
+// socket which is there was left behind.
+func listenControl(dir string) (net.Listener, error) {
+	path, done, err := controlPath(dir)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer done()
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	ln.SetUnlinkOnClose(false) // its path names a descriptor that is closed by then
+	if err := os.Chmod(path, 0o660); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return ln, nil
+}
+
+func (n *Node) serveControl(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, n.Status()) })
+	mux.HandleFunc("POST /v1/publish", n.controlPublish)
+	mux.HandleFunc("POST /v1/rollback", n.controlRollback)
+	mux.HandleFunc("POST /v1/verify", n.controlVerify)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(n.control); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return ctx.Err()
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client is gone when it fails
+}
+
+// PublishRequest is what `distd publish` asks a running master for.
+type PublishRequest struct {
+	Path        string   `json:"path"`
+	Channel     string   `json:"channel"`
+	Name        string   `json:"name,omitempty"`
+	InPlace     bool     `json:"in_place,omitempty"`
+	MD5         bool     `json:"md5,omitempty"`
+	PieceLength int64    `json:"piece_length,omitempty"`
+	Announce    []string `json:"announce,omitempty"`
+	Mirrors     []string `json:"mirrors,omitempty"`
+}
+
+// PublishEvent is a line of the answer: progress, then a result or an error.
+type PublishEvent struct {
+	Done   int64           `json:"done,omitempty"`
+	Total  int64           `json:"total,omitempty"`
+	Result *publish.Result `json:"result,omitempty"`
+	Error  string          `json:"error,omitempty"`
+	Code   int             `json:"code,omitempty"` // exit code that goes with the error
+}
+
+func (n *Node) controlPublish(w http.ResponseWriter, r *http.Request) {
+	var req PublishRequest
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&req); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	out := &eventWriter{w: w, c: http.NewResponseController(w)}
+	res, err := n.Publish(r.Context(), req, out.progress)
+	if err != nil {
+		out.send(PublishEvent{Error: err.Error(), Code: ExitCode(err)})
+		return
+	}
+	out.send(PublishEvent{Result: res})
+}
+
+// eventWriter writes events as lines of JSON, progress at most ten times a
+// second.
+type eventWriter struct {
+	mu   sync.Mutex
+	w    io.Writer
+	c    *http.ResponseController
+	last time.Time
+}
+
+func (e *eventWriter) progress(done, total int64) {
+	e.mu.Lock()
+	skip := time.Since(e.last) < 100*time.Millisecond
+	if !skip {
+		e.last = time.Now()
+	}
+	e.mu.Unlock()
+	if !skip {
+		e.send(PublishEvent{Done: done, Total: total})
+	}
+}
+
+func (e *eventWriter) send(ev PublishEvent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// A client that is gone ends the request's context, which ends the publish.
+	_ = json.NewEncoder(e.w).Encode(ev)
+	_ = e.c.Flush()
+}
+
+// Publish publishes on a running master and tells everybody who listens.
+func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Result, error) {
+	if n.role != config.RoleMaster {
+		return nil, fmt.Errorf("this node is a %s: publish on the master", n.role)
+	}
+	n.publishMu.Lock()
+	defer n.publishMu.Unlock()
+	o, err := PublishOptions(n.cfg.Load(), req)
+	if err != nil {
+		return nil, err
+	}
+	o.Progress, o.Log = progress, n.log.Named("publish")
+	res, err := publish.Publish(ctx, n.store, n.signing, o)
+	if err != nil {
+		return nil, err
+	}
+	if res.Unchanged {
+		n.log.Info("nothing new to publish", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial))
+		return res, nil
+	}
+	n.log.Info("published", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial), zap.String("name", res.Name), zap.String("release", res.ID), zap.Int64("bytes", res.Size))
+	if n.engine != nil {
+		n.releases.want(res.ID)
+	} else {
+		n.tell(res.Channel)
+	}
+	n.prune(context.WithoutCancel(ctx))
+	return res, nil
+}
+
+// PublishOptions joins a request with the configuration of the master; cfg may
+// be nil when there is none.
+func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
+	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength}
+	if err := names.Channel(req.Channel); err != nil {
+		return o, err
+	}
+	announce, mirrors := req.Announce, req.Mirrors
+	if cfg != nil {
+		o.PublicURL, o.Expires = cfg.PublicURL, cfg.Expires
+		if len(announce) == 0 {
+			announce = cfg.Announce
+		}
+		if len(mirrors) == 0 {
+			mirrors = cfg.Mirror
+		}
+	}
+	for _, a := range announce {
+		o.Trackers = append(o.Trackers, []string{a})
+	}
+	lines, err := config.ParseMirrors(mirrors)
+	if err != nil {
+		return o, err
+	}
+	for _, m := range lines {
+		o.Mirrors = append(o.Mirrors, publishMirror(m))
+	}
+	return o, nil
+}
+
+func (n *Node) controlRollback(w http.ResponseWriter, r *http.Request) {
+	channel := r.URL.Query().Get("channel")
+	lock := n.releases.lock(channel)
+	lock.Lock()
+	defer lock.Unlock()
+	act, err := n.store.Rollback(r.Context(), channel)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	n.log.Warn("rolled back by the operator", zap.String("channel", channel), zap.String("live", act.ID))
+	reply(w, act)
+}
+
+// Control is the client of a daemon's control socket.
+type Control struct{ http *http.Client }
+
+// ErrNoDaemon says that no daemon runs on a folder.
+var ErrNoDaemon = errors.New("no daemon runs here")
+
+// DialControl returns a client for the daemon that runs on dir, or ErrNoDaemon.
+func DialControl(dir string) (*Control, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		path, done, err := controlPath(dir)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	c, err := dial(context.Background(), "", "")
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("control socket of %s: %w; run this as the daemon's user or in its group", dir, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoDaemon)
+	}
+	_ = c.Close()
+	return &Control{&http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+}
+
+// Status returns the daemon's status.
+func (c *Control) Status(ctx context.Context) (*Status, error) {
+	s := new(Status)
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, func(d *json.Decoder) error { return d.Decode(s) })
+}
+
+// Rollback makes the channel's previous release live again.
+func (c *Control) Rollback(ctx context.Context, channel string) (*store.Activation, error) {
+	a := new(store.Activation)
+	return a, c.call(ctx, http.MethodPost, "/v1/rollback?"+url.Values{"channel": {channel}}.Encode(), nil, func(d *json.Decoder) error { return d.Decode(a) })
+}
+
+// Publish has the daemon publish, and reports progress on the way.
+func (c *Control) Publish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Result, error) {
+	var res *publish.Result
+	err := c.call(ctx, http.MethodPost, "/v1/publish", req, func(d *json.Decoder) error {
+		for {
+			var ev PublishEvent
+			if err := d.Decode(&ev); err != nil {
+				return fmt.Errorf("the master ended during the publish; nothing was made visible: %w", err)
+			}
+			switch {
+			case ev.Error != "":
+				return &codedError{ev.Code, ev.Error}
+			case ev.Result != nil:
+				res = ev.Result
+				return nil
+			case progress != nil:
+				progress(ev.Done, ev.Total)
+			}
+		}
+	})
+	return res, err
+}
+
+func (c *Control) call(ctx context.Context, method, path string, body any, read func(*json.Decoder) error) error {
+	pr, pw := io.Pipe()
+	go func() { _ = pw.CloseWithError(json.NewEncoder(pw).Encode(body)) }()
+	defer func() { _ = pr.Close() }()
+	req, err := http.NewRequestWithContext(ctx, method, "http://distd"+path, pr)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return fmt.Errorf("the daemon refuses: %s", text)
+	}
+	return read(json.NewDecoder(resp.Body))
+}
+
+// publishMirror is a mirror line as the manifest has it.
+func publishMirror(m config.MirrorLine) manifest.Mirror {
+	return manifest.Mirror{URL: m.URL, Preference: m.Preference, Location: m.Location}
+}

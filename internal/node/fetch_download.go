@@ -1,0 +1,248 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"distd/internal/hook"
+	"distd/pkg/httpfetch"
+	"distd/pkg/swarm"
+	"distd/pkg/tracker"
+)
+
+// download takes one target from nothing to a seeded file.
+type download struct {
+	fetch  *fetch
+	target *target
+	log    *zap.Logger
+	err    error
+
+	mu      sync.Mutex
+	text    string
+	path    string
+	took    time.Duration
+	torrent *swarm.Torrent
+}
+
+func (d *download) note(state string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.text = state
+}
+
+func (d *download) state() FetchState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := FetchState{Name: d.target.name, State: d.text, Size: d.target.layout.Total, Path: d.path, Seconds: d.took.Seconds()}
+	if d.err != nil {
+		s.Error = d.err.Error()
+	}
+	if d.torrent != nil {
+		t := d.torrent.Stats()
+		s.Done, s.FromPeers, s.FromMirrors, s.Uploaded, s.Peers = s.Size-t.BytesLeft, t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded, len(t.Peers)
+	}
+	return s
+}
+
+// run runs the download when there is a slot for it. A slot is free again once
+// the content is there: seeding takes none.
+func (d *download) run(ctx context.Context, slots chan struct{}) {
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		d.end(ctx.Err())
+		return
+	}
+	release := sync.OnceFunc(func() { <-slots })
+	defer release()
+	d.end(d.transfer(ctx, release))
+}
+
+func (d *download) end(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.text = "done"
+	if err != nil {
+		d.text = "failed"
+		d.err = fmt.Errorf("%s: %w", d.target.name, err)
+	}
+}
+
+// transfer moves the bytes, then places the file, runs the hook and seeds.
+func (d *download) transfer(ctx context.Context, release func()) (err error) {
+	start := time.Now()
+	d.note("checking")
+	st, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	t := d.target
+	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Directing: st.complete}
+	if t.torrent != nil {
+		spec.InfoBytes = t.torrent.InfoBytes
+	}
+	tor, err := d.fetch.engine.Add(spec)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tor.Close()) }()
+	d.mu.Lock()
+	d.torrent = tor
+	d.mu.Unlock()
+
+	// What moves bytes runs beside this until the download has ended.
+	workCtx, stop := context.WithCancel(ctx)
+	var work errgroup.Group
+	defer func() { stop(); _ = work.Wait() }()
+	failed := d.work(workCtx, &work, tor)
+	d.note("fetching")
+	select {
+	case <-tor.Done():
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("interrupted; run the same command again to go on: %w", ctx.Err())
+	}
+	if err := d.finish(ctx, st); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.took = time.Since(start)
+	d.mu.Unlock()
+	release()
+	if err := d.hook(ctx); err != nil {
+		return err
+	}
+	d.seed(ctx, tor)
+	return nil
+}
+
+// work starts the announces and the mirrors. The channel gets the mirrors'
+// error when there is nobody else to get the content from.
+func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torrent) <-chan error {
+	failed := make(chan error, 1)
+	for _, a := range d.announcers(tor) {
+		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
+	}
+	if len(d.target.mirrors) == 0 {
+		return failed
+	}
+	g.Go(func() error {
+		err := d.mirrors(ctx, tor)
+		if err != nil && ctx.Err() == nil {
+			if d.target.torrent == nil {
+				failed <- err
+			} else {
+				d.log.Warn("no mirror is left; going on with peers alone", zap.Error(err))
+			}
+		}
+		return nil
+	})
+	return failed
+}
+
+func (d *download) mirrors(ctx context.Context, tor *swarm.Torrent) error {
+	f, err := httpfetch.New(httpfetch.Config{
+		Sink: tor, Mirrors: d.target.mirrors, Client: d.fetch.web.mirrors, MaxConnsPerHost: d.fetch.o.MaxConns,
+		GiveUp: true, Log: d.log.Named("mirrors"),
+	})
+	if err != nil {
+		return err
+	}
+	return f.Run(ctx)
+}
+
+// announcers announce to the torrent's trackers, all tiers together (BEP 12).
+func (d *download) announcers(tor *swarm.Torrent) []*tracker.Announcer {
+	t := d.target
+	if t.torrent == nil || len(t.trackers) == 0 || d.fetch.port == 0 {
+		return nil
+	}
+	return []*tracker.Announcer{tracker.NewAnnouncer(tracker.AnnouncerConfig{
+		Tiers: t.trackers, InfoHash: t.infoHash(), PeerID: d.fetch.peerID, Port: d.fetch.port,
+		Stats:      func() tracker.Stats { return announceStats(tor) },
+		Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
+		HTTPClient: d.fetch.web.tracker, Log: d.log.Named("announce"),
+	})}
+}
+
+// hook runs the operator's program with aria2's arguments.
+func (d *download) hook(ctx context.Context) error {
+	o := d.fetch.o
+	if o.Hook == "" {
+		return nil
+	}
+	d.note("running the hook")
+	t := d.target
+	first := filepath.Join(o.Dir, filepath.FromSlash(t.layout.Files[0].Path))
+	res, err := hook.Run(ctx, hook.Job{Command: o.Hook, GID: hook.GID(t.key), NumFiles: len(t.layout.Files), FirstPath: first, Timeout: time.Hour, Log: d.log.Named("hook")})
+	if err != nil {
+		return fmt.Errorf("hook: %w", err)
+	}
+	if res.Code != 0 {
+		return fmt.Errorf("hook %s ended with exit code %d: %s", o.Hook, res.Code, strings.TrimSpace(res.Output))
+	}
+	return nil
+}
+
+// seed waits until the seeding limits are reached.
+func (d *download) seed(ctx context.Context, tor *swarm.Torrent) {
+	o := d.fetch.o
+	if d.target.torrent == nil || d.fetch.port == 0 || o.SeedTime == 0 {
+		return
+	}
+	d.note("seeding")
+	var timeout <-chan time.Time
+	if o.SeedTime > 0 {
+		timeout = time.After(o.SeedTime)
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if o.SeedRatio > 0 && float64(tor.Stats().Uploaded) >= o.SeedRatio*float64(d.target.layout.Total) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timeout:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// accept is the check of pieces as they come; without piece hashes, what the
+// mirror sent is taken, and the whole file is checked at the end.
+func (t *target) accept() func(int, []byte) bool {
+	if t.verify != nil {
+		return t.verify
+	}
+	return func(int, []byte) bool { return true }
+}
+
+// staging is where the unfinished download lies.
+func (d *download) staging() string {
+	return filepath.Join(d.fetch.o.Dir, ".distd-fetch", d.target.key)
+}
+
+// clean takes the staging folder away, and the folder above when it is empty.
+func (d *download) clean() error {
+	if err := os.RemoveAll(d.staging()); err != nil {
+		return err
+	}
+	// Other downloads may still be there; then it stays.
+	_ = os.Remove(filepath.Dir(d.staging()))
+	return nil
+}

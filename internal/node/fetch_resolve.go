@@ -1,0 +1,297 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"distd/internal/layout"
+	"distd/internal/manifest"
+	"distd/internal/names"
+	"distd/internal/upstream"
+	"distd/pkg/httpfetch"
+	"distd/pkg/metalink"
+	"distd/pkg/torrentfile"
+)
+
+// target is one thing to download: what its bytes are, and where they are.
+type target struct {
+	name     string
+	key      string // identity of the content, for the folder of the unfinished download
+	torrent  *torrentfile.Torrent
+	layout   *layout.Layout
+	verify   func(piece int, data []byte) bool // nil: pieces have no hashes
+	hashes   map[string]string                 // of the whole file, by IANA name
+	mirrors  []httpfetch.Mirror
+	trackers [][]string
+	identity string
+}
+
+// web gets small documents for the fetch.
+type web struct {
+	mirrors *httpfetch.Client
+	tracker *http.Client
+	o       FetchOptions
+}
+
+func newWeb(o FetchOptions) (*web, error) {
+	tlsConfig, err := upstream.TLSConfig(o.CA)
+	if err != nil {
+		return nil, err
+	}
+	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, tlsConfig)), tracker: httpClient(tlsConfig), o: o}, nil
+}
+
+const (
+	torrentGrace = 30 * time.Second // for a metalink's torrent when there are mirrors too, as aria2 waits
+	urlPiece     = 1 << 20          // piece length of a plain URL, which has no hashes
+)
+
+// resolve finds out what an input is.
+func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
+	u, err := url.Parse(in)
+	if err != nil || u.Scheme == "" || !strings.Contains(in, "://") {
+		b, err := os.ReadFile(in)
+		if err != nil {
+			return nil, err
+		}
+		return w.document(ctx, b)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("scheme %q is not one of http and https", u.Scheme)
+	}
+	if isDocument(u.Path, "") {
+		b, err := w.get(ctx, in, maxTorrent)
+		if err != nil {
+			return nil, err
+		}
+		return w.document(ctx, b)
+	}
+	info, err := httpfetch.Probe(ctx, w.mirrors, in)
+	if err != nil {
+		return nil, err
+	}
+	if isDocument("", info.ContentType) {
+		b, err := w.get(ctx, in, maxTorrent)
+		if err != nil {
+			return nil, err
+		}
+		return w.document(ctx, b)
+	}
+	t, err := w.plain(in, u, info)
+	return []*target{t}, err
+}
+
+func isDocument(p, contentType string) bool {
+	contentType, _, _ = strings.Cut(contentType, ";")
+	switch contentType {
+	case "application/x-bittorrent", "application/metalink+xml", "application/metalink4+xml":
+		return true
+	}
+	switch path.Ext(p) {
+	case ".torrent", ".metalink", ".meta4":
+		return true
+	}
+	return false
+}
+
+// document reads a torrent or a metalink.
+func (w *web) document(ctx context.Context, b []byte) ([]*target, error) {
+	if bytes.HasPrefix(b, []byte("d")) {
+		t, err := torrentfile.Parse(b)
+		if err != nil {
+			return nil, err
+		}
+		return []*target{torrentTarget(t)}, nil
+	}
+	doc, err := metalink.Parse(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("neither a torrent nor a metalink: %w", err)
+	}
+	var out []*target
+	for i := range doc.Files {
+		t, err := w.metalinkTarget(ctx, &doc.Files[i])
+		if err != nil {
+			return nil, fmt.Errorf("file %q: %w", doc.Files[i].Name, err)
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// get reads a document of at most limit bytes.
+func (w *web) get(ctx context.Context, u string, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	if _, err := httpfetch.Get(ctx, w.mirrors, u, &b, limit); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// torrentTarget is the download of a torrent: from its peers and web seeds.
+func torrentTarget(t *torrentfile.Torrent) *target {
+	out := &target{
+		name: t.Name, torrent: t, layout: t.Layout, trackers: t.Announce, key: hex.EncodeToString(t.InfoHash[:]),
+		verify: func(i int, data []byte) bool { return sha1.Sum(data) == t.PieceHash(i) },
+	}
+	out.identity = out.key
+	for _, ws := range t.WebSeeds {
+		out.mirrors = append(out.mirrors, webSeed(t, ws))
+	}
+	return out
+}
+
+// webSeed is the mirror that a torrent's url-list names (BEP 19).
+func webSeed(t *torrentfile.Torrent, ws string) httpfetch.Mirror {
+	return httpfetch.Mirror{URL: ws, FileURL: func(p string) string {
+		if !t.Tree && !strings.HasSuffix(ws, "/") {
+			return ws
+		}
+		return strings.TrimSuffix(ws, "/") + "/" + manifest.EscapePath(p)
+	}}
+}
+
+// metalinkTarget is the download of one file of a metalink: from mirrors in
+// tiers and, when it names a torrent that can be had, from the swarm.
+func (w *web) metalinkTarget(ctx context.Context, f *metalink.File) (*target, error) {
+	if err := names.ReleaseName(path.Base(f.Name)); err != nil {
+		return nil, err
+	}
+	var mirrors []httpfetch.Mirror
+	for tier, urls := range f.Tiers() {
+		for _, u := range urls {
+			mirrors = append(mirrors, httpfetch.Mirror{URL: u.URL, FileURL: func(string) string { return u.URL }, Tier: tier, Location: u.Location})
+		}
+	}
+	t, err := w.torrentOf(ctx, f, len(mirrors) > 0)
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
+		out := torrentTarget(t)
+		if t.Tree {
+			mirrors = nil // a single URL cannot be a tree; the torrent's web seeds can
+		}
+		out.mirrors = append(out.mirrors, mirrors...)
+		out.hashes = f.Hashes
+		return out, nil
+	}
+	if len(mirrors) == 0 {
+		return nil, errors.New("it has no HTTP mirror, and none of its torrents can be had")
+	}
+	return w.mirrored(ctx, f, mirrors)
+}
+
+// torrentOf gets the first of a metalink's torrents that can be had and fits.
+// Mirrors stand in when none can: the swarm is the faster way, not the only.
+func (w *web) torrentOf(ctx context.Context, f *metalink.File, optional bool) (*torrentfile.Torrent, error) {
+	if optional {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, torrentGrace)
+		defer cancel()
+	}
+	var errs []error
+	for _, u := range f.Torrents {
+		b, err := w.get(ctx, u.URL, maxTorrent)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t, err := torrentfile.Parse(b)
+		if err == nil && !t.Tree && f.Size >= 0 && t.Layout.Total != f.Size {
+			err = fmt.Errorf("the torrent at %s has %d bytes, the metalink says %d", u.URL, t.Layout.Total, f.Size)
+		}
+		if err == nil {
+			return t, nil
+		}
+		errs = append(errs, err)
+	}
+	err := errors.Join(errs...)
+	if err != nil && optional {
+		w.o.Log.Warn("going on with the mirrors alone: " + err.Error())
+		return nil, nil
+	}
+	return nil, err
+}
+
+// mirrored is the download of a metalink's file without a torrent.
+func (w *web) mirrored(ctx context.Context, f *metalink.File, mirrors []httpfetch.Mirror) (*target, error) {
+	size := f.Size
+	if size < 0 {
+		info, err := httpfetch.Probe(ctx, w.mirrors, mirrors[0].URL)
+		if err != nil {
+			return nil, err
+		}
+		size = info.Length
+	}
+	t := &target{name: path.Base(f.Name), mirrors: mirrors, hashes: f.Hashes}
+	pieceLength := int64(urlPiece)
+	if p := f.Pieces; p != nil {
+		verify, err := pieceVerifier(p)
+		if err != nil {
+			return nil, err
+		}
+		pieceLength, t.verify = p.Length, verify
+	}
+	id := sha256.New()
+	_, _ = fmt.Fprintf(id, "%s %d %v %v", f.Name, size, f.Hashes, f.Pieces)
+	return t, t.cut(size, pieceLength, hex.EncodeToString(id.Sum(nil)))
+}
+
+// pieceVerifier checks pieces against a metalink's hashes.
+func pieceVerifier(p *metalink.Pieces) (func(int, []byte) bool, error) {
+	var sum func([]byte) string
+	switch p.Type {
+	case "sha-1":
+		sum = func(b []byte) string { s := sha1.Sum(b); return hex.EncodeToString(s[:]) }
+	case "sha-256":
+		sum = func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+	default:
+		return nil, fmt.Errorf("piece hashes of type %q are not known (sha-1 and sha-256 are)", p.Type)
+	}
+	return func(i int, data []byte) bool { return i < len(p.Hashes) && sum(data) == p.Hashes[i] }, nil
+}
+
+// plain is the download of a bare URL.
+func (w *web) plain(in string, u *url.URL, info httpfetch.Info) (*target, error) {
+	name := path.Base(u.Path)
+	if name == "." || name == "/" {
+		name = "index.html"
+	}
+	if err := names.ReleaseName(name); err != nil {
+		return nil, err
+	}
+	if info.Length < 0 {
+		return nil, errors.New("the server does not say how long the file is, so that a part of it could pass for the whole")
+	}
+	t := &target{name: name, hashes: map[string]string{}, mirrors: []httpfetch.Mirror{{URL: in, FileURL: func(string) string { return in }}}}
+	maps.Copy(t.hashes, info.Digest)
+	id := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s", in, info.Length, info.ETag, info.LastModified))
+	return t, t.cut(info.Length, urlPiece, hex.EncodeToString(id[:]))
+}
+
+// cut gives a target without a torrent its pieces and its identity.
+func (t *target) cut(size, pieceLength int64, identity string) (err error) {
+	t.layout, err = layout.New(pieceLength, []layout.File{{Path: t.name, Length: size}})
+	t.identity, t.key = identity, identity[:40]
+	return err
+}
+
+// infoHash is the torrent's, or a stand-in for a download that has no swarm.
+func (t *target) infoHash() [20]byte {
+	if t.torrent != nil {
+		return t.torrent.InfoHash
+	}
+	return sha1.Sum([]byte("distd:" + t.identity))
+}

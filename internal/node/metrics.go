@@ -1,0 +1,73 @@
+package node
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector shows the node's status as metrics, made anew for each scrape.
+type collector struct{ node *Node }
+
+var (
+	perRelease   = []string{"channel", "name", "serial"}
+	descInfo     = prometheus.NewDesc("distd_info", "What this node is; always 1.", []string{"role", "version"}, nil)
+	descReady    = prometheus.NewDesc("distd_ready", "1 when the node does its work.", nil, nil)
+	descSerial   = prometheus.NewDesc("distd_channel_serial", "Serial of the newest release known.", []string{"channel"}, nil)
+	descIsLive   = prometheus.NewDesc("distd_channel_current", "1 when the newest release known is the live one.", []string{"channel"}, nil)
+	descSize     = prometheus.NewDesc("distd_release_size_bytes", "Size of a release.", perRelease, nil)
+	descLeft     = prometheus.NewDesc("distd_release_left_bytes", "Bytes of a release that are still missing.", perRelease, nil)
+	descPeers    = prometheus.NewDesc("distd_release_peers", "Connected peers of a release.", perRelease, nil)
+	descFromPeer = prometheus.NewDesc("distd_release_peer_bytes_total", "Bytes of a release that came from peers.", perRelease, nil)
+	descFromHTTP = prometheus.NewDesc("distd_release_mirror_bytes_total", "Bytes of a release that came from mirrors.", perRelease, nil)
+	descSent     = prometheus.NewDesc("distd_release_sent_bytes_total", "Bytes of a release that were sent to peers.", perRelease, nil)
+	descWasted   = prometheus.NewDesc("distd_release_wasted_bytes_total", "Bytes of a release that were received in vain.", perRelease, nil)
+	descBad      = prometheus.NewDesc("distd_release_bad_pieces_total", "Pieces that did not verify.", perRelease, nil)
+	descRefused  = prometheus.NewDesc("distd_refused_total", "Releases that were refused or could not be had.", nil, nil)
+	descExpired  = prometheus.NewDesc("distd_expired_total", "Expired pointers that were offered.", nil, nil)
+	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
+	descHookFail = prometheus.NewDesc("distd_hook_failures_total", "Runs of the hook that failed.", nil, nil)
+)
+
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	n := c.node
+	s := n.Status()
+	gauge(descInfo, 1, s.Role, s.Version)
+	gauge(descReady, flag(s.Ready))
+	for _, ch := range s.Channels {
+		gauge(descSerial, float64(ch.Serial), ch.Name)
+		gauge(descIsLive, flag(ch.Live == ch.Newest), ch.Name)
+	}
+	for _, r := range s.Releases {
+		labels := []string{r.Channel, r.Name, serialLabel(r.Serial)}
+		gauge(descSize, float64(r.Size), labels...)
+		gauge(descLeft, float64(r.BytesLeft), labels...)
+		gauge(descPeers, float64(r.Peers), labels...)
+		count(descFromPeer, r.FromPeers, labels...)
+		count(descFromHTTP, r.FromMirrors, labels...)
+		count(descSent, r.Uploaded, labels...)
+		count(descWasted, r.Wasted, labels...)
+		count(descBad, r.BadPieces, labels...)
+	}
+	count(descRefused, n.counters.refused.Load())
+	count(descExpired, n.counters.expired.Load())
+	count(descHooks, n.counters.hookRuns.Load())
+	count(descHookFail, n.counters.hookFailures.Load())
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func serialLabel(serial uint64) string { return strconv.FormatUint(serial, 10) }

@@ -1,0 +1,380 @@
+// Package node puts the parts of distd together into a master, a seed or a
+// leaf, and is the only place where they meet.
+//
+// A Node owns every goroutine of the daemon. Run starts them in one group: the
+// HTTP server, the tracker, the swarm engine, the control socket, one watcher
+// for each upstream, one goroutine for each release that is held or fetched,
+// and the watchdog of systemd. The first that fails ends all of them.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"distd/internal/config"
+	"distd/internal/hook"
+	"distd/internal/manifest"
+	"distd/internal/serve"
+	"distd/internal/store"
+	"distd/internal/upstream"
+	"distd/pkg/httpfetch"
+	"distd/pkg/swarm"
+	"distd/pkg/swarm/wire"
+	"distd/pkg/tracker"
+)
+
+// Node is one daemon: a master, a seed or a leaf.
+type Node struct {
+	cfg     atomic.Pointer[config.Config]
+	role    string
+	version string
+	log     *zap.Logger
+	started time.Time
+
+	store    *store.Store
+	signing  manifest.PrivateKey // a master's
+	cert     *serve.CertSource
+	server   *serve.Server
+	tracker  *tracker.Server
+	engine   *swarm.Engine
+	roots    *tls.Config       // CAs that upstreams and mirrors are checked against
+	mirrors  *httpfetch.Client // keeps connections from one release to the next
+	ups      []*follower
+	registry *prometheus.Registry
+	peerPort uint16
+	peerID   [20]byte
+
+	http    net.Listener
+	udp     net.PacketConn
+	peers   net.Listener
+	control net.Listener
+
+	releases  *keeper
+	publishMu sync.Mutex
+	ready     atomic.Bool
+	counters  counters
+}
+
+// New opens the node's folder and its listeners and starts nothing. The node
+// must then be run, which also closes what New opened.
+func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err error) {
+	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry()}
+	n.cfg.Store(cfg)
+	if cfg.Hook != "" {
+		if err := hook.Check(cfg.Hook); err != nil {
+			return nil, fmt.Errorf("hook: %w", err)
+		}
+	}
+	if n.store, err = store.Open(cfg.Dir, log.Named("store")); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if err := n.loadKeys(); err != nil {
+		return nil, err
+	}
+	if err := n.listen(cfg); err != nil {
+		return nil, err
+	}
+	if err := n.assemble(cfg); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// loadKeys makes or reads a master's key pair.
+func (n *Node) loadKeys() error {
+	if n.role != config.RoleMaster {
+		return nil
+	}
+	key, created, err := LoadMasterKey(n.store)
+	if err != nil {
+		return err
+	}
+	n.signing = key
+	if created {
+		n.log.Info("made a key pair; give the public key to seeds and leaves as -key", zap.String("public_key", key.Public().String()))
+	}
+	return nil
+}
+
+// LoadMasterKey returns the signing key of a master's folder, which it makes
+// when there is none.
+func LoadMasterKey(st *store.Store) (manifest.PrivateKey, bool, error) {
+	keys := filepath.Join(st.Dir(), ".distd", "keys")
+	key, created, err := manifest.LoadOrCreateKey(filepath.Join(keys, "publish.key"), filepath.Join(keys, "publish.pub"))
+	if err != nil {
+		return key, false, fmt.Errorf("signing key: %w", err)
+	}
+	return key, created, nil
+}
+
+// listen binds every address before anything starts, so that a port in use is
+// an error of the start and not of some moment later.
+func (n *Node) listen(cfg *config.Config) (err error) {
+	if cfg.Listen != "" {
+		if n.http, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return fmt.Errorf("listen for HTTP: %w", err)
+		}
+		if n.tracks(cfg) {
+			if n.udp, err = net.ListenPacket("udp", n.http.Addr().String()); err != nil {
+				return fmt.Errorf("listen for the UDP tracker: %w", err)
+			}
+		}
+	}
+	if cfg.PeerListen != "" {
+		if n.peers, err = net.Listen("tcp", cfg.PeerListen); err != nil {
+			return fmt.Errorf("listen for peers: %w", err)
+		}
+		n.peerPort = uint16(n.peers.Addr().(*net.TCPAddr).Port)
+	}
+	if cfg.TLSCert != "" {
+		if n.cert, err = serve.LoadCert(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return err
+		}
+	}
+	n.control, err = listenControl(n.store.Dir())
+	return err
+}
+
+// tracks says whether the node is a tracker: where it serves HTTP and has
+// peers itself, except on a leaf.
+func (n *Node) tracks(cfg *config.Config) bool {
+	return n.role != config.RoleLeaf && cfg.Listen != "" && cfg.PeerListen != ""
+}
+
+// assemble makes the parts and connects them.
+func (n *Node) assemble(cfg *config.Config) (err error) {
+	n.releases = newKeeper(n)
+	if n.tracks(cfg) {
+		n.tracker, err = tracker.NewServer(tracker.Config{
+			StateFile: filepath.Join(cfg.Dir, ".distd", "tracker.state"),
+			Log:       n.log.Named("tracker"),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if cfg.PeerListen != "" {
+		if n.engine, err = n.newEngine(cfg); err != nil {
+			return err
+		}
+	}
+	if n.roots, err = upstream.TLSConfig(cfg.CA); err != nil {
+		return err
+	}
+	n.mirrors = httpfetch.NewClient(mirrorClient(cfg.Congestion, n.version, n.roots))
+	for _, base := range cfg.Upstreams() {
+		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
+		if err != nil {
+			return err
+		}
+		n.ups = append(n.ups, newFollower(n, c))
+	}
+	if n.http != nil {
+		if n.server, err = n.newServer(cfg); err != nil {
+			return err
+		}
+	}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{n})
+	return nil
+}
+
+func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
+	policy, err := wire.ParsePolicy(cfg.Encryption)
+	if err != nil {
+		return nil, err
+	}
+	return swarm.New(swarm.Config{
+		Listener:   n.peers,
+		PeerID:     n.peerID,
+		Encryption: policy,
+		MaxConns:   cfg.MaxPeers,
+		Memory:     int64(cfg.Memory),
+		Version:    "distd " + n.version,
+		Log:        n.log.Named("swarm"),
+	})
+}
+
+func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
+	sc := serve.Config{
+		Catalog:    &catalog{n},
+		PublicURL:  cfg.PublicURL,
+		Status:     func() any { return n.Status() },
+		Healthy:    func() error { return nil },
+		Ready:      n.Ready,
+		Metrics:    n.registry,
+		Congestion: cfg.Congestion,
+		MaxConns:   cfg.MaxClients,
+		Log:        n.log.Named("http"),
+	}
+	if n.tracker != nil {
+		sc.Tracker = n.tracker
+		sc.AnnounceURLs = announceURLs
+	}
+	return serve.New(sc)
+}
+
+// newPeerID makes this process's peer id: client name and version as BEP 20
+// wants them, then random bytes.
+func newPeerID() [20]byte {
+	var id [20]byte
+	copy(id[:], "-DD0100-")
+	_, _ = rand.Read(id[8:]) // never fails
+	return id
+}
+
+// Run runs the node until ctx ends or a part of it fails, and closes it.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.close()
+	g, ctx := errgroup.WithContext(ctx)
+	spawn := func(name string, f func(context.Context) error) {
+		g.Go(func() error {
+			if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if ctx.Err() == nil {
+				return fmt.Errorf("%s ended unexpectedly", name)
+			}
+			return nil
+		})
+	}
+	if n.tracker != nil {
+		spawn("tracker", n.tracker.Run)
+		spawn("udp tracker", func(ctx context.Context) error { return n.tracker.ServeUDP(ctx, n.udp) })
+	}
+	if n.engine != nil {
+		spawn("swarm", n.engine.Run)
+	}
+	spawn("control socket", n.serveControl)
+	spawn("releases", n.releases.run)
+	if n.server != nil {
+		spawn("http server", n.serveHTTP)
+	}
+	for _, f := range n.ups {
+		spawn("upstream "+f.client.Base(), f.run)
+	}
+	spawn("watchdog", n.watchdog)
+	n.ready.Store(true)
+	n.logStart()
+	err := g.Wait()
+	notify("STOPPING=1")
+	return err
+}
+
+func (n *Node) logStart() {
+	fields := []zap.Field{zap.String("role", n.role), zap.String("version", n.version), zap.String("dir", n.store.Dir())}
+	if n.http != nil {
+		fields = append(fields, zap.Stringer("listen", n.http.Addr()), zap.Bool("tls", n.cert != nil))
+	}
+	if n.peers != nil {
+		fields = append(fields, zap.Stringer("peer_listen", n.peers.Addr()))
+	}
+	n.log.Info("distd is up", fields...)
+	notify("READY=1")
+}
+
+func (n *Node) serveHTTP(ctx context.Context) error {
+	ln := n.http
+	if n.cert != nil {
+		ln = serve.TLSListener(ln, n.cert)
+	}
+	return n.server.Serve(ctx, ln)
+}
+
+// close releases what New opened. Listeners that a part has closed already
+// answer with an error that says nothing new.
+func (n *Node) close() {
+	for _, f := range n.ups {
+		f.client.Close()
+	}
+	for _, l := range []net.Listener{n.http, n.peers, n.control} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if n.udp != nil {
+		_ = n.udp.Close()
+	}
+	if n.mirrors != nil {
+		_ = n.mirrors.Close()
+	}
+	if n.store != nil {
+		if err := n.store.Close(); err != nil {
+			n.log.Error("closing the store", zap.Error(err))
+		}
+	}
+}
+
+// Ready says whether the node does its work: its parts run, and the last
+// word from its upstream was understood.
+func (n *Node) Ready() error {
+	if !n.ready.Load() {
+		return errors.New("starting")
+	}
+	for _, f := range n.ups {
+		if f.reached() {
+			return nil
+		}
+	}
+	if len(n.ups) > 0 {
+		return errors.New("no upstream has answered yet")
+	}
+	return nil
+}
+
+// Reload takes over the settings that can change while the node runs, and
+// reads the certificate again.
+func (n *Node) Reload(cfg *config.Config) error {
+	if cfg.Hook != "" {
+		if err := hook.Check(cfg.Hook); err != nil {
+			return fmt.Errorf("hook: %w", err)
+		}
+	}
+	old := n.cfg.Load()
+	next := *old
+	next.Hook, next.HookTimeout, next.OnHookFailure = cfg.Hook, cfg.HookTimeout, cfg.OnHookFailure
+	next.Keep, next.Expires, next.LogLevel = cfg.Keep, cfg.Expires, cfg.LogLevel
+	n.cfg.Store(&next)
+	for _, key := range config.Changed(&next, cfg) {
+		n.log.Warn("a changed setting takes effect at the next restart only", zap.String("setting", key))
+	}
+	if n.cert != nil {
+		return n.cert.Reload()
+	}
+	return nil
+}
+
+// mirrorClient says how connections to mirrors are made, for a daemon and for
+// a single fetch alike.
+func mirrorClient(congestion, version string, roots *tls.Config) httpfetch.ClientConfig {
+	if congestion == "" {
+		congestion = "default"
+	}
+	return httpfetch.ClientConfig{TLS: roots, Proxy: http.ProxyFromEnvironment, UserAgent: "distd/" + version, Congestion: congestion}
+}
+
+// httpClient is a client for trackers that trusts the same authorities as the
+// upstream's.
+func httpClient(roots *tls.Config) *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = roots
+	return &http.Client{Transport: t, Timeout: 30 * time.Second}
+}

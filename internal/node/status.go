@@ -1,0 +1,157 @@
+package node
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"distd/pkg/swarm"
+)
+
+// Status is what the node tells of itself: GET /v1/status and `distd status`.
+type Status struct {
+	Role     string            `json:"role"`
+	Version  string            `json:"version"`
+	Uptime   float64           `json:"uptime_seconds"`
+	Dir      string            `json:"dir"`
+	Ready    bool              `json:"ready"`
+	Problem  string            `json:"problem,omitempty"`
+	Channels []ChannelStatus   `json:"channels"`
+	Releases []ReleaseStatus   `json:"releases"`
+	Upstream []UpstreamStatus  `json:"upstreams,omitempty"`
+	Trackers map[string]string `json:"trackers,omitempty"`
+}
+
+// ChannelStatus is one channel as this node knows it.
+type ChannelStatus struct {
+	Name      string    `json:"name"`
+	Serial    uint64    `json:"serial"`
+	Newest    string    `json:"newest"`
+	Live      string    `json:"live,omitempty"`
+	Previous  string    `json:"previous,omitempty"`
+	Release   string    `json:"release_name"`
+	Created   time.Time `json:"created"`
+	PublicKey string    `json:"public_key,omitempty"`
+}
+
+// ReleaseStatus is one release that the node fetches or holds.
+type ReleaseStatus struct {
+	ID           string   `json:"id"`
+	Channel      string   `json:"channel"`
+	Serial       uint64   `json:"serial"`
+	Name         string   `json:"name"`
+	State        string   `json:"state"`
+	Problem      string   `json:"problem,omitempty"`
+	Size         int64    `json:"size"`
+	BytesLeft    int64    `json:"bytes_left"`
+	Pieces       int      `json:"pieces"`
+	Have         int      `json:"have"`
+	FetchSeconds float64  `json:"fetch_seconds,omitempty"`
+	FromPeers    int64    `json:"bytes_from_peers"`
+	FromMirrors  int64    `json:"bytes_from_mirrors"`
+	Uploaded     int64    `json:"bytes_uploaded"`
+	Wasted       int64    `json:"bytes_wasted"`
+	BadPieces    int64    `json:"bad_pieces"`
+	Peers        int      `json:"peers"`
+	HookAttempts int      `json:"hook_attempts"`
+	HookOutcome  string   `json:"hook_outcome,omitempty"`
+	Mirrors      []Mirror `json:"mirrors,omitempty"`
+}
+
+// Mirror is what one mirror gave for a release.
+type Mirror struct {
+	URL      string `json:"url"`
+	Tier     int    `json:"tier"`
+	Location string `json:"location,omitempty"`
+	Bytes    int64  `json:"bytes"`
+	Requests int64  `json:"requests"`
+	Errors   int64  `json:"errors"`
+	State    string `json:"state"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// UpstreamStatus is one node that this one follows.
+type UpstreamStatus struct {
+	URL      string            `json:"url"`
+	Answered bool              `json:"answered"`
+	Problems map[string]string `json:"problems,omitempty"` // by channel
+}
+
+// counters are events that are counted over the node's life.
+type counters struct {
+	refused, expired, hookRuns, hookFailures atomic.Int64
+}
+
+// Status returns the node's state as of now.
+func (n *Node) Status() *Status {
+	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}}
+	if err := n.Ready(); err != nil {
+		s.Ready, s.Problem = false, err.Error()
+	}
+	for _, name := range n.store.Channels() {
+		_, _, p, err := n.store.Pointer(name)
+		if err != nil {
+			continue
+		}
+		c := ChannelStatus{Name: name, Serial: p.Serial, Newest: p.Manifest, Release: p.Name, Created: p.Created}
+		c.Live, _ = n.store.Live(name)
+		c.Previous, _ = n.store.Previous(name)
+		c.PublicKey, _ = n.store.PinnedKey(name)
+		s.Channels = append(s.Channels, c)
+	}
+	jobs := map[string]*job{}
+	for _, j := range n.releases.list() {
+		jobs[j.id] = j
+	}
+	for _, rel := range n.store.Releases() {
+		r := ReleaseStatus{ID: rel.ID, Channel: rel.Manifest.Channel, Serial: rel.Manifest.Serial, Name: rel.Manifest.Name, Size: rel.Manifest.Size, State: "staged"}
+		if rel.Complete {
+			r.State = "complete"
+		}
+		rec := n.store.Hooks(rel.ID)
+		r.HookAttempts, r.HookOutcome = rec.Attempts, rec.Outcome
+		if j := jobs[rel.ID]; j != nil {
+			j.describe(&r, s.Trackers)
+		}
+		s.Releases = append(s.Releases, r)
+	}
+	slices.SortFunc(s.Releases, func(a, b ReleaseStatus) int {
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Serial, b.Serial))
+	})
+	for _, f := range n.ups {
+		s.Upstream = append(s.Upstream, UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()})
+	}
+	return s
+}
+
+// describe fills in what the job knows of its release.
+func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
+	r.State, _ = j.state.Load().(string)
+	r.Problem, _ = j.problem.Load().(string)
+	j.mu.Lock()
+	tor, f, announces, fetched := j.torrent, j.fetcher, j.announces, j.fetched
+	j.mu.Unlock()
+	r.FetchSeconds = fetched.Seconds()
+	if tor != nil {
+		t := tor.Stats()
+		fillSwarm(r, t)
+	}
+	if f != nil {
+		for _, m := range f.Stats().Mirrors {
+			r.Mirrors = append(r.Mirrors, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
+		}
+	}
+	for _, a := range announces {
+		for _, t := range a.Status() {
+			trackers[t.URL] = cmp.Or(t.Error, "ok")
+		}
+	}
+}
+
+func fillSwarm(r *ReleaseStatus, t swarm.Stats) {
+	r.BytesLeft, r.Pieces, r.Have = t.BytesLeft, t.Pieces, t.Have
+	r.FromPeers, r.FromMirrors, r.Uploaded = t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded
+	r.Wasted, r.BadPieces, r.Peers = t.Wasted, int64(t.BadPieces), len(t.Peers)
+}

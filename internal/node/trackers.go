@@ -1,0 +1,103 @@
+package node
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+	"distd/pkg/swarm"
+	"distd/pkg/tracker"
+)
+
+// admit lets the node's tracker serve a release, with the node itself as a peer.
+func (n *Node) admit(ih [20]byte, name string, tor *swarm.Torrent) {
+	if n.tracker == nil {
+		return
+	}
+	n.tracker.Allow(ih, name)
+	// The address is left open: the tracker names the one at which the
+	// announcing peer has reached it.
+	n.tracker.AddPeer(ih, tracker.Peer{ID: n.peerID, Addr: netip.AddrPortFrom(n.peerAddr(), n.peerPort), Left: tor.Stats().BytesLeft})
+}
+
+// peerAddr is the address that peers reach the node at, or the unspecified one.
+func (n *Node) peerAddr() netip.Addr {
+	if ap, err := netip.ParseAddrPort(n.peers.Addr().String()); err == nil {
+		return ap.Addr().Unmap()
+	}
+	return netip.IPv4Unspecified()
+}
+
+func (n *Node) dismiss(ih [20]byte) {
+	if n.tracker != nil {
+		n.tracker.Forbid(ih)
+	}
+}
+
+// tell pushes a channel's pointer to those who listen to this node. A node
+// does so once it has peers to offer for the release, not before.
+func (n *Node) tell(channel string) {
+	if n.server == nil {
+		return
+	}
+	data, _, p, err := n.store.Pointer(channel)
+	if err != nil {
+		return
+	}
+	n.server.Announce(channel, data)
+	n.log.Debug("told listeners of a release", zap.String("channel", channel), zap.Uint64("serial", p.Serial))
+}
+
+// announcers makes one announcer for each seed that a leaf follows: each seed
+// is a tracker of its own, and knows only the leaves that told it.
+func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
+	n := j.node
+	if n.role != config.RoleLeaf {
+		return nil
+	}
+	var out []*tracker.Announcer
+	for _, f := range n.ups {
+		base := f.client.Base()
+		out = append(out, tracker.NewAnnouncer(tracker.AnnouncerConfig{
+			Tiers:      [][]string{{strings.TrimSuffix(base, "/") + "/announce"}},
+			InfoHash:   ih,
+			PeerID:     n.peerID,
+			Port:       n.peerPort,
+			Stats:      func() tracker.Stats { return announceStats(tor) },
+			Known:      func() int { return len(tor.Stats().Peers) },
+			Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
+			HTTPClient: httpClient(n.roots),
+			Log:        j.log.Named("announce"),
+		}))
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.announces = out
+	return out
+}
+
+func announceStats(tor *swarm.Torrent) tracker.Stats {
+	s := tor.Stats()
+	return tracker.Stats{Uploaded: s.Uploaded, Downloaded: s.Downloaded[swarm.SourcePeers] + s.Downloaded[swarm.SourceMirrors], Left: s.BytesLeft}
+}
+
+// announceURLs are the tracker addresses of a node that is reached at base:
+// its own, by HTTP and by UDP at the same port.
+func announceURLs(base string) [][]string {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	tiers := [][]string{{strings.TrimSuffix(base, "/") + "/announce"}}
+	if u.Port() != "" {
+		tiers = append(tiers, []string{"udp://" + u.Host + "/announce"})
+	}
+	return tiers
+}
+
+// uptime is rounded: nobody needs its microseconds.
+func (n *Node) uptime() time.Duration { return time.Since(n.started).Round(time.Second) }
