@@ -199,9 +199,9 @@ func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
 	case wire.Request:
 		return pm, false, c.requested(m.Block())
 	case wire.Cancel:
-		c.up.cancel(m.Block())
-		if !c.w.DropBlock(m.Block()) {
-			return pm, false, nil
+		// BEP 6 wants an answer to every request, cancelled ones too.
+		if c.up.cancel(m.Block()) || c.w.DropBlock(m.Block()) {
+			c.refuse(m.Block())
 		}
 		return pm, false, nil
 	case wire.Piece:

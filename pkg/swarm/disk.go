@@ -15,6 +15,7 @@ import (
 type diskState struct {
 	writing  int    // pieces with the workers
 	failed   []*job // verified pieces that the disk refused
+	retrying int    // those of them that are with the workers again
 	delay    time.Duration
 	retryAt  time.Time
 	err      error
@@ -33,11 +34,11 @@ const (
 	syncBytes = 256 << 20
 )
 
-func (d *diskState) stuck() bool { return len(d.failed) > 0 }
+func (d *diskState) stuck() bool { return len(d.failed)+d.retrying > 0 }
 
 // busy reports whether the loop has to stay for the disk's sake.
 func (d *diskState) busy() bool {
-	return d.writing > 0 || len(d.failed) > 0 || d.syncing || d.unsynced > 0
+	return d.stuck() || d.syncing || d.unsynced > 0
 }
 
 // noSpace reports whether a disk is full.
@@ -69,7 +70,7 @@ func (t *Torrent) diskFailed(j *job) {
 
 // worked notes that the disk takes pieces (again).
 func (d *diskState) worked(t *Torrent) {
-	if d.err != nil && len(d.failed) == 0 {
+	if d.err != nil && !d.stuck() {
 		t.log.Info("disk takes pieces again; downloading goes on")
 		d.err, d.delay = nil, 0
 		t.markAll()
@@ -83,8 +84,9 @@ func (t *Torrent) tickDisk(now time.Time) {
 		failed := d.failed
 		d.failed, d.retryAt = nil, time.Time{}
 		for _, j := range failed {
-			j.err = nil
+			j.err, j.again = nil, true
 			d.writing++
+			d.retrying++
 			t.e.work.push(j)
 		}
 	}

@@ -37,14 +37,23 @@ func (t *Torrent) ask(c *conn) {
 	for {
 		reqs, blocked := t.pick.Requests(c.pe, t.now(), t.reserved, t.reqs[:0])
 		t.reqs = reqs
-		for _, r := range reqs {
-			b := toWire(r)
-			c.expect(b)
-			c.w.SendRequest(wire.Request, b)
-		}
-		if !blocked || !t.grow() {
+		t.send(c, reqs)
+		if !blocked {
 			return
 		}
+		if !t.grow() {
+			t.send(c, t.pick.Help(c.pe, t.now(), t.reqs[:0]))
+			return
+		}
+	}
+}
+
+// send sends requests.
+func (t *Torrent) send(c *conn, reqs []picker.Request) {
+	for _, r := range reqs {
+		b := toWire(r)
+		c.expect(b)
+		c.w.SendRequest(wire.Request, b)
 	}
 }
 
@@ -142,7 +151,11 @@ type verifiedEvent struct{ *job }
 
 func (j verifiedEvent) apply(t *Torrent) {
 	t.disk.writing--
+	if j.again {
+		t.disk.retrying--
+	}
 	switch {
+	case t.ended:
 	case !j.ok:
 		t.bad(j.piece)
 	case j.err != nil:

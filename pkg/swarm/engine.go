@@ -88,7 +88,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		_ = e.cfg.Listener.Close()
 	}
 	e.work.stop()
+	for _, t := range e.Torrents() {
+		t.end()
+	}
 	e.wg.Wait()
+	for _, t := range e.Torrents() {
+		t.end() // what came while the goroutines ended
+	}
 	close(e.stopped)
 	if err := context.Cause(ctx); !errors.Is(err, ctx.Err()) {
 		return err

@@ -49,7 +49,6 @@ func (ev connEvent) apply(t *Torrent) {
 		return
 	}
 	if c.addr != nil {
-		c.addr.failures = 0
 		c.addr.mse = c.s.Obfuscated
 	}
 	setNotSentLowat(c.raw, 2*wire.DefaultBlock)
@@ -291,7 +290,14 @@ func (t *Torrent) forget(c *conn) {
 	err := c.err
 	if c.addr != nil {
 		c.addr.busy = false
+		// A directing seed that leaves a complete node is a seed, which its
+		// pieces did not show.
+		c.addr.seed = c.addr.seed || c.directing && t.pick.Done()
 		if !c.blamed {
+			// Only a connection that was of use makes the next attempt come soon.
+			if c.down+c.w.BlockBytes() > 0 || now.Sub(c.since) > time.Minute {
+				c.addr.failures = 0
+			}
 			c.addr.failed(now)
 		}
 	}

@@ -114,8 +114,11 @@ func (t *Torrent) call(f func()) bool {
 
 // letGo ends acting for the loop, and starts a real one if there is need.
 func (t *Torrent) letGo() {
-	if !t.idle() && t.e.spawn(t.run) {
-		return
+	if !t.idle() {
+		if t.e.spawn(t.run) {
+			return
+		}
+		t.shutDown()
 	}
 	for !t.box.disown() {
 		if t.e.spawn(t.run) {
@@ -167,11 +170,14 @@ func (t *Torrent) work() {
 
 // idle reports whether nothing will happen unless somebody sends an event.
 func (t *Torrent) idle() bool {
-	if len(t.conns) > 0 || t.dialling > 0 || t.disk.busy() {
+	if len(t.conns) > 0 || t.dialling > 0 || t.disk.writing > 0 {
 		return false
 	}
 	if t.ended {
 		return true
+	}
+	if t.disk.busy() {
+		return false
 	}
 	a, wait := t.book.due(time.Now(), t.pick.Done())
 	return a == nil && wait == maxBackoff
@@ -234,6 +240,15 @@ func (t *Torrent) settle() {
 		}
 	}
 	t.shrink()
+}
+
+// end is shutDown for a torrent without a loop when the engine ends.
+func (t *Torrent) end() {
+	if t.box.own() {
+		t.work()
+		t.shutDown()
+		t.box.abandon()
+	}
 }
 
 // shutDown closes everything when the engine ends.

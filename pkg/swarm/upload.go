@@ -48,16 +48,17 @@ func (u *uploads) add(b wire.Block) bool {
 	return ok
 }
 
-// cancel takes a request back.
-func (u *uploads) cancel(b wire.Block) {
+// cancel takes a request back, and reports whether it could.
+func (u *uploads) cancel(b wire.Block) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for i, q := range u.queue {
 		if q == b {
 			u.queue = append(u.queue[:i], u.queue[i+1:]...)
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // take removes the oldest requests of up to n bytes in all, at least one.

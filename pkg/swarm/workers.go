@@ -11,6 +11,7 @@ type job struct {
 	data   *[]byte  // then
 	ok     bool     // verified
 	err    error    // of the disk
+	again  bool     // the disk has refused it before
 }
 
 // workQueue hands whole pieces to the workers that verify and write them. Its

@@ -176,8 +176,9 @@ func (p *Picker) lose(pe *Peer, o *request) {
 	}
 	o.lost = true
 	pe.outBytes -= o.Length
-	if a := p.active[o.Piece]; a != nil && a.asked[o.Begin/BlockSize] > 0 {
-		a.asked[o.Begin/BlockSize]--
+	if a, b := p.active[o.Piece], o.Begin/BlockSize; a != nil && a.asked[b] > 0 {
+		a.asked[b]--
+		a.next = min(a.next, b)
 	}
 }
 

@@ -44,6 +44,29 @@ func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Reques
 	return dst
 }
 
+// Help asks the peer for blocks of pieces that others are fetching and have not
+// asked for yet. It is for when there is no room to begin another piece: better
+// a piece from two peers than an idle one.
+func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
+	if pe.snubbed || pe.choked {
+		return dst
+	}
+	depth := min(Depth(pe.rate.At(now)), tailDepth)
+	for _, a := range p.order {
+		if a.full() || a.owner == pe || !pe.may(a.index) || p.single.has(a.index) {
+			continue
+		}
+		for pe.outBytes < depth && len(pe.out) < pe.limit {
+			b, ok := a.unasked()
+			if !ok {
+				break
+			}
+			dst = append(dst, p.ask(pe, a, b, now))
+		}
+	}
+	return dst
+}
+
 // slower reports whether the owner of a piece will need longer for the rest of
 // it than the peer would, by more than a little.
 func (p *Picker) slower(a *piece, pe *Peer, now, patience time.Duration) bool {
