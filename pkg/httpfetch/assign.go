@@ -1,0 +1,316 @@
+package httpfetch
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+)
+
+const (
+	minChunk = 16 << 10
+	maxChunk = 256 << 10
+	// aheadFloor is how much is requested ahead of what is being received at
+	// least.
+	aheadFloor = 16 << 10
+)
+
+// target is where a new connection goes to.
+func (f *Fetcher) target(l *lane) *url.URL {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, to := range l.m.moved {
+		return to // most likely all files moved to one host
+	}
+	return l.m.base
+}
+
+func (f *Fetcher) opened(l *lane) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.open = true
+	if rtt := l.conn.rtt; l.m.rtt == 0 || rtt < l.m.rtt {
+		l.m.rtt = rtt
+	}
+	// What is under way should show within two round trips; when it does not, the
+	// server's end is waiting for a retransmission.
+	l.meter.grace = max(100*time.Millisecond, 2*l.m.rtt)
+	l.meter.begin(time.Now())
+	f.poke()
+}
+
+// waiting starts the clock of a lane that has sent a request after a pause.
+func (f *Fetcher) waiting(l *lane) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.meter.begin(time.Now())
+}
+
+// nextRun is the run of which the lane requests bytes next, or nil. It may wait
+// for one.
+func (f *Fetcher) nextRun(l *lane, wait bool) *run {
+	for {
+		f.mu.Lock()
+		bell := f.bell
+		r, claim := f.pick(l, time.Now())
+		f.mu.Unlock()
+		switch {
+		case r != nil:
+			return r
+		case claim > 0 && f.claim(l.m, claim):
+		case !wait || !f.rest(l, bell):
+			return nil
+		}
+	}
+}
+
+// pick finds work for a lane: the rest of its run, or a gap. With none it says
+// how many pieces are to be claimed.
+func (f *Fetcher) pick(l *lane, now time.Time) (r *run, claim int) {
+	if n := len(l.runs); n > 0 && l.runs[n-1].asked < l.runs[n-1].end {
+		return l.runs[n-1], 0
+	}
+	trial := l.m.health.onTrial()
+	if l.retired || l.aborted || !f.permitted(l.m) || trial && len(l.runs) > 0 {
+		return nil, 0
+	}
+	want := f.want(l, now)
+	switch {
+	case l.m.NoRanges:
+		want = f.lay.Total
+	case trial:
+		want = f.lay.PieceLength
+	}
+	if r := f.board.take(want); r != nil {
+		l.runs = append(l.runs, r)
+		return r, 0
+	}
+	switch {
+	case now.Before(f.dry):
+		return nil, 0
+	case l.m.NoRanges:
+		return nil, f.lay.NumPieces()
+	case trial:
+		return nil, 1
+	case f.narrow():
+		if int64(len(f.board.pieces)) >= max(1, f.cfg.Memory/f.lay.PieceLength) {
+			return nil, 0
+		}
+		return nil, 1
+	}
+	return nil, int((want + f.lay.PieceLength - 1) / f.lay.PieceLength)
+}
+
+// narrow says that memory does not allow each connection a piece of its own:
+// few pieces are claimed then, and several connections share one.
+func (f *Fetcher) narrow() bool {
+	return 2*int64(max(len(f.lanes), f.growth.target))*f.lay.PieceLength > f.cfg.Memory
+}
+
+// want is how many bytes to give a lane.
+func (f *Fetcher) want(l *lane, now time.Time) int64 {
+	var total float64
+	for o := range f.lanes {
+		if !o.idle {
+			total += o.meter.at(now)
+		}
+	}
+	left := f.lay.Total - f.done64
+	if s, ok := f.sink.(Lefter); ok {
+		left = s.Left()
+	}
+	n := runSize(l.meter.at(now), total, l.m.rtt, max(0, left-f.board.unreceived()))
+	if f.narrow() {
+		// All connections are to find a part of the few pieces.
+		n = min(n, max(minRun, max(f.cfg.Memory, f.lay.PieceLength)/int64(2*len(f.lanes))))
+	}
+	return n
+}
+
+// claim asks the Sink for pieces, which become a gap. The lock is not held.
+func (f *Fetcher) claim(m *mirror, n int) bool {
+	first, n := f.sink.Claim(m.name, n)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n <= 0 {
+		f.dry = time.Now().Add(dryTime)
+		return false
+	}
+	f.board.add(first, n)
+	if f.narrow() {
+		f.ring()
+	}
+	return true
+}
+
+// rest lets a lane wait until there may be work for it, after trying to relieve
+// another. It is false when the lane is to end.
+func (f *Fetcher) rest(l *lane, bell <-chan struct{}) bool {
+	f.mu.Lock()
+	now := time.Now()
+	if l.retired || !f.permitted(l.m) {
+		f.mu.Unlock()
+		return false
+	}
+	if f.relieve(l, now) {
+		f.mu.Unlock()
+		return true
+	}
+	if !l.idle {
+		l.idle, l.idleAt = true, now
+	}
+	f.hungry = true
+	f.mu.Unlock()
+	select {
+	case <-l.ctx.Done():
+		return false
+	case <-bell:
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.meter.begin(time.Now())
+	return l.ctx.Err() == nil
+}
+
+// relieve takes a part of the run that would take the longest.
+func (f *Fetcher) relieve(l *lane, now time.Time) bool {
+	if l.m.health.onTrial() {
+		return false
+	}
+	mean := f.meanRate(now)
+	var victim *lane
+	var run *run
+	var worst progress
+	for o := range f.lanes {
+		if o.aborted || o.busy || o == l {
+			continue
+		}
+		for i, p := range f.progress(o, now, mean) {
+			if victim == nil || p.finish() > worst.finish() {
+				victim, run, worst = o, o.runs[i], p
+			}
+		}
+	}
+	if victim == nil || !now.Before(f.dry) && worst.finish() < stuckTime {
+		return false
+	}
+	rate := l.meter.rate
+	if rate == 0 {
+		rate = mean
+	}
+	cut, abort, ok := split(worst, rate, l.m.rtt+20*time.Millisecond)
+	switch {
+	case !ok:
+		return false
+	case abort:
+		f.abort(victim)
+		return false // its rest becomes a gap in a moment, and the bell rings
+	}
+	r := f.board.split(run, cut)
+	if r == nil {
+		return false
+	}
+	l.runs = append(l.runs, r)
+	l.idle = false
+	return true
+}
+
+// progress describes the runs of a lane.
+func (f *Fetcher) progress(l *lane, now time.Time, mean float64) []progress {
+	ps := make([]progress, len(l.runs))
+	rate := l.meter.rate
+	if rate == 0 {
+		rate = mean
+	}
+	var ahead int64
+	for i, r := range l.runs {
+		ps[i] = progress{pos: r.pos, busy: r.busy, end: r.end, rate: rate, ahead: ahead, stall: l.meter.stall(now)}
+		ahead += r.end - r.pos
+	}
+	return ps
+}
+
+// meanRate is the mean rate of the lanes that have one.
+func (f *Fetcher) meanRate(now time.Time) float64 {
+	var sum float64
+	n := 0
+	for l := range f.lanes {
+		if l.meter.rate > 0 && !l.idle {
+			sum += l.meter.at(now)
+			n++
+		}
+	}
+	return sum / float64(max(n, 1))
+}
+
+// nextAsk makes the request for the next bytes of a run, which lie in one file.
+func (f *Fetcher) nextAsk(l *lane, r *run) (*ask, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for s := range f.lay.Segments(r.asked, r.end-r.asked) {
+		file := f.lay.Files[s.File]
+		u := l.m.moved[s.File]
+		if u == nil {
+			var err error
+			if u, err = l.m.fileURL(l.m.base, file.Path); err != nil {
+				return nil, &fault{class: absent, err: err}
+			}
+		}
+		return &ask{run: r, file: s.File, off: s.Offset, n: s.Length, size: file.Length, url: u, known: l.m.expected(s.File)}, nil
+	}
+	return nil, fmt.Errorf("no bytes at offset %d", r.asked) // not reached: a run has bytes
+}
+
+// asked notes that a request is being sent.
+func (f *Fetcher) asked(l *lane, a *ask) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.idle = false
+	a.run.asked += a.n
+}
+
+// window is where the next bytes of a run go: at most left.
+func (f *Fetcher) window(l *lane, r *run, left int64) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	chunk := max(minChunk, min(int64(l.meter.rate/20), maxChunk, left))
+	return f.board.window(r, int(min(chunk, left)))
+}
+
+// got accounts for n bytes read into a run's window. It returns the piece that
+// is whole with them.
+func (f *Fetcher) got(l *lane, r *run, n int, now time.Time) *piece {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l.firstAt.IsZero() {
+		l.firstAt = now
+	}
+	l.meter.add(now, n)
+	l.m.bytes += int64(n)
+	f.got64 += int64(n)
+	p := f.board.advance(r, l.m.index, n)
+	l.prune()
+	return p
+}
+
+// prune forgets runs that are at their end.
+func (l *lane) prune() {
+	for len(l.runs) > 0 && l.runs[0].pos >= l.runs[0].end {
+		delete(l.f.board.runs, l.runs[0])
+		l.runs = l.runs[1:]
+	}
+}
+
+// wantsAhead says whether the lane should request more before what it has
+// requested is received, so that the line does not fall silent for a round trip.
+func (f *Fetcher) wantsAhead(l *lane) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if l.m.serial || l.m.NoRanges || l.retired || l.aborted || l.m.health.onTrial() || l.m.requests < 2 {
+		return false
+	}
+	var out int64
+	for _, r := range l.runs {
+		out += min(r.asked, r.end) - r.pos
+	}
+	return out < aheadFloor+int64(1.5*l.meter.at(time.Now())*l.m.rtt.Seconds())
+}
