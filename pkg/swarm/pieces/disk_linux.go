@@ -15,8 +15,9 @@ import (
 // that it lies together and a disk that is too small shows early.
 const preallocMin = 1 << 20
 
-// resize gives f its length: cuts what is longer, and takes the space for what
-// is shorter, where the file system can. On a full disk nothing is taken.
+// resize cuts a file that is longer than want bytes, and takes the space for a
+// long one that is shorter, where the file system can; others grow as they are
+// written. On a full disk nothing is taken.
 func resize(f *os.File, want int64) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -26,10 +27,8 @@ func resize(f *os.File, want int64) error {
 	switch {
 	case size > want:
 		return f.Truncate(want)
-	case size == want:
+	case size == want || want < preallocMin:
 		return nil
-	case want < preallocMin:
-		return f.Truncate(want)
 	}
 	if err := room(f, want-size); err != nil {
 		return err
@@ -39,7 +38,7 @@ func resize(f *os.File, want int64) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
-		return f.Truncate(want)
+		return nil
 	}
 	// Some of the space may be taken: leave it to others.
 	_ = f.Truncate(size)

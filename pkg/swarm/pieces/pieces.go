@@ -97,13 +97,18 @@ type Store struct {
 	log      *zap.Logger
 	files    *fileTable
 
+	// The system's, but in tests of what happens when it fails.
+	fsync, syncfs func(*os.File) error
+
 	syncMu sync.Mutex // one Sync at a time
 
-	mu     sync.Mutex
-	have   *bitmap.Bitmap // verified and readable
-	named  *bitmap.Bitmap // in the record on disk; those also in have are durable
-	dirty  map[int]struct{}
-	stamps []uint64 // of files, when ReadOnly and there is a record
+	mu      sync.Mutex
+	have    *bitmap.Bitmap // verified and readable
+	named   *bitmap.Bitmap // what a record on the disk may name; those also in have are durable
+	pending *bitmap.Bitmap // what the Sync under way will record, or nil
+	stale   bool           // the record on the disk may name less than named
+	dirty   map[int]struct{}
+	stamps  []uint64 // of files, when ReadOnly and there is a record
 }
 
 // Open returns a Store that has no piece yet, or every one when Complete: call
@@ -123,6 +128,7 @@ func Open(c Config) (*Store, error) {
 		have:  bitmap.New(c.Layout.NumPieces()),
 		named: bitmap.New(c.Layout.NumPieces()),
 		dirty: map[int]struct{}{},
+		fsync: (*os.File).Sync, syncfs: syncFS,
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -204,6 +210,9 @@ func (s *Store) Drop(i int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.have.Clear(i)
+	if s.pending != nil {
+		s.pending.Clear(i)
+	}
 }
 
 // SetDir tells the Store that the content root was moved, as when a release

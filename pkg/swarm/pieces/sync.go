@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sort"
 
-	"distd/pkg/swarm/bitmap"
-
 	"go.uber.org/zap"
 )
 
@@ -43,18 +41,20 @@ func (s *Store) Sync(ctx context.Context) error {
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
 	s.mu.Lock()
-	have, dirty := s.have.Clone(), s.dirty
+	s.pending = s.have.Clone()
+	dirty := s.dirty
 	s.dirty = map[int]struct{}{}
 	s.mu.Unlock()
 	fresh := s.files.takeFresh()
 	if err := s.syncData(ctx, dirty, fresh); err != nil {
 		s.mu.Lock()
 		maps.Copy(s.dirty, dirty)
+		s.pending = nil
 		s.mu.Unlock()
 		s.files.putFresh(fresh)
 		return err
 	}
-	return s.record(have)
+	return s.record()
 }
 
 // syncData makes the data of files and the entries of folders durable.
@@ -91,7 +91,7 @@ func (s *Store) syncFile(i int) error {
 		return fmt.Errorf("sync %s: %w", s.layout.Files[i].Path, explain(err))
 	}
 	defer s.files.release(f)
-	if err := f.Sync(); err != nil {
+	if err := s.fsync(f.File); err != nil {
 		return s.lose(map[int]struct{}{i: {}}, err)
 	}
 	return nil
@@ -117,7 +117,7 @@ func (s *Store) syncAll(files map[int]struct{}) error {
 		return fmt.Errorf("sync pieces: %w", explain(err))
 	}
 	defer s.files.unuseRoot()
-	switch err := syncFS(s.files.folder); {
+	switch err := s.syncfs(s.files.folder); {
 	case errors.Is(err, errors.ErrUnsupported):
 		return err
 	case err != nil:
@@ -145,17 +145,21 @@ func (s *Store) lose(files map[int]struct{}, err error) error {
 	return lost
 }
 
-// record writes the progress record, when it says more than the last one.
-func (s *Store) record(have *bitmap.Bitmap) error {
+// record writes the progress record of pending, unless the one on the disk
+// says the same. The caller holds syncMu.
+func (s *Store) record() error {
 	s.mu.Lock()
-	// A piece that was dropped meanwhile must not come back after a restart.
-	have.And(s.have)
-	same := have.Equal(s.named)
-	stamps := s.stamps
-	s.mu.Unlock()
-	if same {
+	have := s.pending
+	s.pending = nil
+	if have.Equal(s.named) && !s.stale {
+		s.mu.Unlock()
 		return nil
 	}
+	// Until the write is done either record may be found after a crash.
+	s.named.Or(have)
+	s.stale = true
+	stamps := s.stamps
+	s.mu.Unlock()
 	if s.progress != "" {
 		if err := writeRecord(s.progress, encodeRecord(s.identity, have, stamps)); err != nil {
 			return err
@@ -163,21 +167,30 @@ func (s *Store) record(have *bitmap.Bitmap) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.named = have
+	s.named, s.stale = have, false
 	return nil
 }
 
 // unname takes piece i out of the record on the disk before it is written
 // again, since a crash halfway must not leave a record that vouches for it.
 func (s *Store) unname(i int) error {
-	s.syncMu.Lock()
-	defer s.syncMu.Unlock()
-	s.mu.Lock()
-	named := s.named.Clone()
-	s.mu.Unlock()
-	if !named.Has(i) {
+	if !s.mayName(i) {
 		return nil
 	}
-	named.And(s.Have())
-	return s.record(named)
+	s.syncMu.Lock()
+	defer s.syncMu.Unlock()
+	if !s.mayName(i) {
+		return nil
+	}
+	s.mu.Lock()
+	s.pending = s.named.Clone()
+	s.pending.And(s.have)
+	s.mu.Unlock()
+	return s.record()
+}
+
+func (s *Store) mayName(i int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.named.Has(i)
 }
