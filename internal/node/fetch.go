@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -82,11 +83,12 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		}
 		f.port = uint16(ln.Addr().(*net.TCPAddr).Port)
 	}
+	f.announcing = trackerClient(web.roots, ln)
 	policy, err := wire.ParsePolicy(o.Encryption)
 	if err != nil {
 		return nil, err
 	}
-	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Encryption: policy, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: dialPeers(ln), Encryption: policy, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +97,13 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 
 // fetch is one call of Fetch.
 type fetch struct {
-	o      FetchOptions
-	web    *web
-	log    *zap.Logger
-	engine *swarm.Engine
-	port   uint16
-	peerID [20]byte
+	o          FetchOptions
+	web        *web
+	log        *zap.Logger
+	engine     *swarm.Engine
+	announcing *http.Client
+	port       uint16
+	peerID     [20]byte
 }
 
 // run runs the engine and one goroutine for each download.

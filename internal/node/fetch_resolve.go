@@ -5,11 +5,11 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"os"
 	"path"
@@ -41,7 +41,7 @@ type target struct {
 // web gets small documents for the fetch.
 type web struct {
 	mirrors *httpfetch.Client
-	tracker *http.Client
+	roots   *tls.Config
 	o       FetchOptions
 }
 
@@ -50,7 +50,7 @@ func newWeb(o FetchOptions) (*web, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, tlsConfig)), tracker: httpClient(tlsConfig), o: o}, nil
+	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, tlsConfig)), roots: tlsConfig, o: o}, nil
 }
 
 const (

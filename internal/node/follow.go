@@ -76,6 +76,10 @@ func (f *follower) follow(ctx context.Context, channel string, news <-chan struc
 		}
 		err := f.look(ctx, channel)
 		again = nil
+		if errors.Is(err, errNoRelease) {
+			f.log.Info("the upstream has no release of the channel yet", zap.String("channel", channel))
+			err = nil
+		}
 		if err == nil {
 			retry.Reset()
 		} else if ctx.Err() == nil {
@@ -108,15 +112,21 @@ func (f *follower) errors() map[string]string {
 	return out
 }
 
+// errNoRelease says that the upstream does not have the channel (yet).
+var errNoRelease = errors.New("no release yet")
+
 // look gets the channel's pointer and, when it is new, everything that it
 // points at. Nothing is stored before its signature has been verified.
 func (f *follower) look(ctx context.Context, channel string) error {
 	n := f.node
 	data, sig, err := f.client.Pointer(ctx, channel)
+	f.answered.Store(err == nil || errors.Is(err, fs.ErrNotExist))
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNoRelease
+	}
 	if err != nil {
 		return fmt.Errorf("pointer of channel %s: %w", channel, err)
 	}
-	f.answered.Store(true)
 	key, pin, err := f.key(ctx, channel)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -45,18 +46,19 @@ type Node struct {
 	log     *zap.Logger
 	started time.Time
 
-	store    *store.Store
-	signing  manifest.PrivateKey // a master's
-	cert     *serve.CertSource
-	server   *serve.Server
-	tracker  *tracker.Server
-	engine   *swarm.Engine
-	roots    *tls.Config       // CAs that upstreams and mirrors are checked against
-	mirrors  *httpfetch.Client // keeps connections from one release to the next
-	ups      []*follower
-	registry *prometheus.Registry
-	peerPort uint16
-	peerID   [20]byte
+	store      *store.Store
+	signing    manifest.PrivateKey // a master's
+	cert       *serve.CertSource
+	server     *serve.Server
+	tracker    *tracker.Server
+	engine     *swarm.Engine
+	roots      *tls.Config       // CAs that upstreams and mirrors are checked against
+	mirrors    *httpfetch.Client // keeps connections from one release to the next
+	ups        []*follower
+	registry   *prometheus.Registry
+	announcing *http.Client
+	peerPort   uint16
+	peerID     [20]byte
 
 	http    net.Listener
 	udp     net.PacketConn
@@ -180,6 +182,7 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	if n.roots, err = upstream.TLSConfig(cfg.CA); err != nil {
 		return err
 	}
+	n.announcing = trackerClient(n.roots, n.peers)
 	n.mirrors = httpfetch.NewClient(mirrorClient(cfg.Congestion, n.version, n.roots))
 	for _, base := range cfg.Upstreams() {
 		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
@@ -205,6 +208,7 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 	return swarm.New(swarm.Config{
 		Listener:   n.peers,
 		PeerID:     n.peerID,
+		Dial:       dialPeers(n.peers),
 		Encryption: policy,
 		MaxConns:   cfg.MaxPeers,
 		Memory:     int64(cfg.Memory),
@@ -371,10 +375,34 @@ func mirrorClient(congestion, version string, roots *tls.Config) httpfetch.Clien
 	return httpfetch.ClientConfig{TLS: roots, Proxy: http.ProxyFromEnvironment, UserAgent: "distd/" + version, Congestion: congestion}
 }
 
-// httpClient is a client for trackers that trusts the same authorities as the
-// upstream's.
-func httpClient(roots *tls.Config) *http.Client {
+// trackerClient is a client for trackers. A tracker takes a peer's address from
+// the connection that the announce comes in on, so this must be the address
+// that peers listen at.
+func trackerClient(roots *tls.Config, peers net.Listener) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = roots
+	t.DialContext = dialerFrom(peers).DialContext
 	return &http.Client{Transport: t, Timeout: 30 * time.Second}
+}
+
+// dialerFrom makes connections from the address of a listener, if it has a
+// particular one: other peers then know this one by the address that they
+// could dial.
+func dialerFrom(ln net.Listener) *net.Dialer {
+	d := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	if ln == nil {
+		return d
+	}
+	if a, ok := ln.Addr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
+		d.LocalAddr = &net.TCPAddr{IP: a.IP, Zone: a.Zone}
+	}
+	return d
+}
+
+// dialPeers is how the engine connects to peers.
+func dialPeers(ln net.Listener) func(context.Context, netip.AddrPort) (net.Conn, error) {
+	d := dialerFrom(ln)
+	return func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+		return d.DialContext(ctx, "tcp", a.String())
+	}
 }

@@ -70,7 +70,7 @@ func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
 			Stats:      func() tracker.Stats { return announceStats(tor) },
 			Known:      func() int { return len(tor.Stats().Peers) },
 			Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
-			HTTPClient: httpClient(n.roots),
+			HTTPClient: n.announcing,
 			Log:        j.log.Named("announce"),
 		}))
 	}
