@@ -1,0 +1,221 @@
+// Package upstream is the client of the HTTP tree that a node's upstream
+// serves: another distd node, or any web server, CDN or bucket with the same
+// files.
+//
+// Nothing that comes from there is believed: every body has a cap and a time
+// limit, redirects that leave the upstream's host are refused, and signatures
+// are left to the caller, who has the key. New releases are heard of by
+// server-sent events, or by polling where there are none.
+//
+// A Client has no goroutines of its own but the idle connections, which Close
+// ends; Watch ends what it has started before it returns.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"distd/internal/names"
+)
+
+// Options are the settings of a Client. The zero value of each stands for its
+// default.
+type Options struct {
+	// CA is a file of PEM certificates that are trusted beside the system's.
+	CA string
+	// Timeout is the time for a whole small file; large ones get more, by
+	// the size they may have. Stall is how long a body may bring nothing.
+	Timeout, Stall time.Duration
+	// PollInterval is the pause between two looks at latest.json where the
+	// upstream has no events.
+	PollInterval time.Duration
+	// Silence is how long an event stream may bring nothing, not even a ping.
+	Silence time.Duration
+	// RetryMax is the longest pause before another try to connect.
+	RetryMax  time.Duration
+	UserAgent string
+	// Dial replaces the system's way to connect.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Log  *zap.Logger
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *time.Duration, def time.Duration) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	set(&o.Timeout, 30*time.Second)
+	set(&o.Stall, 20*time.Second)
+	set(&o.PollInterval, 10*time.Second)
+	set(&o.Silence, 45*time.Second)
+	set(&o.RetryMax, 30*time.Second)
+	if o.UserAgent == "" {
+		o.UserAgent = "distd"
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+// Client reads the tree of one upstream. It is safe for concurrent use.
+type Client struct {
+	base *url.URL // no slash at the end of its path
+	opts Options
+	tls  *tls.Config
+	http *http.Client
+	log  *zap.Logger
+
+	mu       sync.Mutex
+	pointers map[string]pointer // by channel: what was read last
+}
+
+const (
+	maxRedirects = 5
+	maxHeader    = 64 << 10
+)
+
+// New returns a client of the tree at base, an http or https URL.
+func New(base string, o Options) (*Client, error) {
+	u, err := parseBase(base)
+	if err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	conf, err := TLSConfig(o.CA)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", u.Redacted(), err)
+	}
+	return &Client{
+		base: u,
+		opts: o,
+		tls:  conf,
+		log:  o.Log,
+		http: &http.Client{
+			CheckRedirect: checkRedirect,
+			Transport: &http.Transport{
+				Proxy:                  http.ProxyFromEnvironment,
+				DialContext:            o.Dial,
+				TLSClientConfig:        conf.Clone(),
+				TLSHandshakeTimeout:    15 * time.Second,
+				ResponseHeaderTimeout:  o.Stall,
+				MaxResponseHeaderBytes: maxHeader,
+				MaxConnsPerHost:        16,
+				MaxIdleConnsPerHost:    4,
+				IdleConnTimeout:        90 * time.Second,
+				// A compressed body could be a thousand times its size.
+				DisableCompression: true,
+			},
+		},
+		pointers: map[string]pointer{},
+	}, nil
+}
+
+func parseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // the URL may hold a password
+		}
+		return nil, fmt.Errorf("upstream URL: %w", err)
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("upstream %q is not an http or https URL", u.Redacted())
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("upstream %q has no host", u.Redacted())
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("upstream %q has a query or fragment", u.Redacted())
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = strings.TrimRight(u.RawPath, "/")
+	return u, nil
+}
+
+// TLSConfig is a client's TLS configuration: TLS 1.2 at least, the system's
+// certificates and those of the PEM file, if one is given.
+func TLSConfig(caFile string) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return conf, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("CA file: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("CA file %s holds no PEM certificate", caFile)
+	}
+	conf.RootCAs = pool
+	return conf, nil
+}
+
+// checkRedirect follows redirects on the same server only. A redirect
+// elsewhere would let whoever answers once decide where everything comes from.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	if req.URL.Scheme != first.Scheme || !strings.EqualFold(req.URL.Host, first.Host) {
+		return fmt.Errorf("%w to %s://%s; set the upstream to that URL if it is right", ErrRedirect, req.URL.Scheme, req.URL.Host)
+	}
+	if len(via) > maxRedirects {
+		return fmt.Errorf("%w: more than %d in a row", ErrRedirect, maxRedirects)
+	}
+	return nil
+}
+
+// Base is the upstream's URL, without a password and without a slash at the
+// end.
+func (c *Client) Base() string { return c.base.Redacted() }
+
+// TLS is a copy of the client's TLS configuration, for others that speak with
+// the same upstream.
+func (c *Client) TLS() *tls.Config { return c.tls.Clone() }
+
+// Close gives up the idle connections. The client can be used again.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// url is the URL of a path of the tree, which must not need escaping.
+func (c *Client) url(path string) *url.URL { return c.base.JoinPath(path) }
+
+// MetaURL is the URL of a file beside the release's content.
+func (c *Client) MetaURL(id, file string) string {
+	return c.base.JoinPath("releases", id, url.PathEscape(file)).String()
+}
+
+// ContentURL is the URL of a file of the release's content; path is slash
+// separated and begins with the release's name.
+func (c *Client) ContentURL(id, path string) string {
+	elems := []string{"releases", id, "content"}
+	for e := range strings.SplitSeq(path, "/") {
+		elems = append(elems, url.PathEscape(e))
+	}
+	return c.base.JoinPath(elems...).String()
+}
+
+func checkChannel(channel string) error {
+	if err := names.Channel(channel); err != nil {
+		return fmt.Errorf("ask upstream: %w", err)
+	}
+	return nil
+}
