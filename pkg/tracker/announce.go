@@ -92,7 +92,7 @@ func (s *Server) update(w *swarm, a *announce, r *reply, now int32, stretch floa
 	old := w.find(e.key)
 	own := w.own != nil && w.own.ID == a.peerID
 	s.dirty.Store(true)
-	if a.event == eventCompleted && a.left == 0 && !own && (old == nil || !old.seed()) {
+	if a.left == 0 && !own && finished(old, a.event) {
 		w.completed++
 	}
 	joins := old == nil || old.id != e.id
@@ -119,6 +119,16 @@ func (s *Server) update(w *swarm, a *announce, r *reply, now int32, stretch floa
 	r.seeds, r.leeches = w.counts()
 	r.completed = w.completed
 	r.peers = s.choose(w, a, e.key, r.peers[:0], now)
+}
+
+// finished says whether a peer that misses nothing has just finished: it was a
+// leech (aria2 that does not seed leaves without a word of completion), or it is
+// not known any more and says so.
+func finished(old *entry, e event) bool {
+	if old == nil {
+		return e == eventCompleted
+	}
+	return !old.seed()
 }
 
 // room reserves a place for a peer that is not listed yet.

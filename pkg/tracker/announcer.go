@@ -139,6 +139,7 @@ func (a *Announcer) round(ctx context.Context) (wait time.Duration, ok bool) {
 		r := a.request(e)
 		resp, err := a.cfg.announce(ctx, e.url, r)
 		if ctx.Err() != nil && err != nil {
+			a.interrupted(e)
 			return 0, true
 		}
 		now := time.Now()
@@ -146,12 +147,12 @@ func (a *Announcer) round(ctx context.Context) (wait time.Duration, ok bool) {
 			a.failed(e, err, now)
 			continue
 		}
-		if len(resp.Peers) > 0 {
-			a.cfg.Peers(resp.Peers)
-		}
 		wait := a.nextWait(resp, r.Stats.Left == 0)
 		if a.succeeded(e, r.Event, resp, now, wait) {
-			return 0, true // an event is still to be sent
+			wait = 0 // an event is still to be sent
+		}
+		if len(resp.Peers) > 0 {
+			a.cfg.Peers(resp.Peers)
 		}
 		return wait, true
 	}

@@ -287,6 +287,14 @@ func TestAnnouncerSendsTrackerIDBack(t *testing.T) {
 	})
 }
 
+func TestAnnouncerStopsAfterAnInterruptedStart(t *testing.T) {
+	f := &fakeTrackers{answer: map[string]func(*Request) (*Response, error){"a": fixed(quiet)}, delay: time.Second}
+	announcing(t, f, AnnouncerConfig{Tiers: [][]string{{"http://a/announce"}}}, func(_ *Announcer, stop func()) {
+		stop()
+		expect(t, f, "0 a started", "0 a stopped")
+	})
+}
+
 func TestAnnouncerStopsInTime(t *testing.T) {
 	f := &fakeTrackers{answer: map[string]func(*Request) (*Response, error){"a": fixed(quiet)}}
 	announcing(t, f, AnnouncerConfig{Tiers: [][]string{{"http://a/announce"}}}, func(_ *Announcer, stop func()) {

@@ -60,3 +60,11 @@ type entry struct {
 }
 
 func (e *entry) seed() bool { return e.left == 0 }
+
+// is says whether the entry is of the peer with this key or this peer id. The
+// ends, where peers differ, are compared first: it is asked for each peer of
+// each answer.
+func (e *entry) is(k *peerKey, id *[20]byte) bool {
+	return binary.NativeEndian.Uint64(e.key[10:]) == binary.NativeEndian.Uint64(k[10:]) && e.key == *k ||
+		binary.NativeEndian.Uint64(e.id[12:]) == binary.NativeEndian.Uint64(id[12:]) && e.id == *id
+}

@@ -103,6 +103,12 @@ func TestStoppedAndCompleted(t *testing.T) {
 	if st, _ := s.Torrent(testHash(1)); st.Completed != 1 || st.Seeds != 0 || st.Leeches != 1 {
 		t.Errorf("%+v", st)
 	}
+	// aria2 that does not seed leaves without saying "completed".
+	ask{hash: 1, id: 4, left: 5, extra: "&event=started"}.do(t, s)
+	ask{hash: 1, id: 4, left: 0, extra: "&event=stopped"}.do(t, s)
+	if st, _ := s.Torrent(testHash(1)); st.Completed != 2 || st.Leeches != 1 {
+		t.Errorf("%+v", st)
+	}
 	// Nobody stops another: the address is what counts.
 	ask{hash: 1, id: 2, from: "10.6.6.6:1", extra: "&event=stopped"}.do(t, s)
 	if st, _ := s.Torrent(testHash(1)); st.Leeches != 1 || s.Stats().Peers != 1 {

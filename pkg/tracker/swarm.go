@@ -151,7 +151,7 @@ func (w *swarm) sample(dst []entry, want int, self peerKey, id [20]byte, withSee
 		} else {
 			e = &w.seeds[j-len(w.leeches)]
 		}
-		if e.key != self && e.id != id && e.expires > now {
+		if e.expires > now && !e.is(&self, &id) {
 			dst = append(dst, *e)
 		}
 	}

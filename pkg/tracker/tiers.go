@@ -174,6 +174,14 @@ func (a *Announcer) failed(e *endpoint, err error, now time.Time) {
 		zap.String("tracker", e.name), zap.Duration("retry_in", wait), zap.Error(err))
 }
 
+// interrupted notes that an announce was given up half-way: the tracker may have
+// heard it, and so is told that this peer stops.
+func (a *Announcer) interrupted(e *endpoint) {
+	a.mu.Lock()
+	e.started = true
+	a.mu.Unlock()
+}
+
 // toStop returns the trackers that believe this peer to be there.
 func (a *Announcer) toStop() []*endpoint {
 	a.mu.Lock()
