@@ -35,7 +35,7 @@ type conn struct {
 	asked map[wire.Block]struct{}
 
 	// Belongs to the reader.
-	told     bool // bitfield, have-all or have-none has come
+	told     int // how often a bitfield, have-all or have-none has come
 	unwanted int64
 
 	// All below belongs to the torrent's loop.
@@ -76,6 +76,7 @@ func newConn(t *Torrent, s *wire.Session, raw net.Conn, a *addr) *conn {
 	limits.Fast, limits.Extensions = s.Fast, s.Extensions
 	c.r = wire.NewReader(s.Conn, wire.ReaderConfig{Limits: limits, Sink: c.sink, Timeout: t.e.cfg.IdleTimeout})
 	c.w = wire.NewWriter(s.Conn, wire.WriterConfig{Timeout: t.e.cfg.IdleTimeout})
+	c.sentAt = c.since
 	c.lastRead.Store(c.since.UnixNano())
 	return c
 }
@@ -189,6 +190,10 @@ func (c *conn) deliver(batch []peerMsg) bool {
 // that nobody asked for.
 const maxUnwanted = 64
 
+// maxTold is how often a peer may say what it has wholesale, beyond once for
+// each piece.
+const maxTold = 16
+
 // sort handles what is for this side of the connection alone, and says whether
 // the message is one for the loop.
 func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
@@ -213,10 +218,10 @@ func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
 		}
 		pm.data = m.Data
 	case wire.Bitfield, wire.HaveAll, wire.HaveNone:
-		if c.told {
-			return pm, false, fmt.Errorf("peer sent %v after it had told its pieces", m.Type)
+		// aria2 sends a bitfield at any time in place of many HAVE messages.
+		if c.told++; c.told > maxTold+c.t.limits.Pieces {
+			return pm, false, fmt.Errorf("peer told all its pieces %d times", c.told)
 		}
-		c.told = true
 		pm.data = append([]byte(nil), m.Data...)
 	case wire.Extended:
 		pm.data = append([]byte(nil), m.Data...)

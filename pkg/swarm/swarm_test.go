@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,7 +112,7 @@ type nodeOptions struct {
 	spec      func(*Spec)
 }
 
-var nodeCount byte
+var nodeCount atomic.Uint32
 
 func startNode(t testing.TB, c *content, o nodeOptions) *node {
 	t.Helper()
@@ -135,8 +136,8 @@ func startNode(t testing.TB, c *content, o nodeOptions) *node {
 		t.Fatal(err)
 	}
 	n.addr = ln.Addr().(*net.TCPAddr).AddrPort()
-	nodeCount++
-	cfg := Config{Listener: ln, PeerID: [20]byte{'-', 'D', 'D', nodeCount}, Encryption: o.policy, Log: testLog(t).With(zap.Uint16("node", n.addr.Port()))}
+	id := nodeCount.Add(1)
+	cfg := Config{Listener: ln, PeerID: [20]byte{19: byte(id), 18: byte(id >> 8)}, Encryption: o.policy, Log: testLog(t).With(zap.Uint16("node", n.addr.Port()))}
 	if o.change != nil {
 		o.change(&cfg)
 	}

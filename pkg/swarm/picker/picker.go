@@ -214,7 +214,7 @@ func (p *Picker) Unclaim(first, n int) {
 func (p *Picker) Tick(now time.Duration) bool {
 	freed := false
 	for _, pe := range p.peers {
-		if !pe.snubbed && len(pe.out) > 0 && now-max(pe.lastBlock, pe.out[0].at) > pe.patience(now) {
+		if !pe.snubbed && pe.silence(now) > pe.patience(now) {
 			p.snub(pe)
 			freed = true
 		}

@@ -73,8 +73,18 @@ func (p *Picker) slower(a *piece, pe *Peer, now, patience time.Duration) bool {
 	if a.owner == nil {
 		return true
 	}
-	own := a.owner.eta(a.left()+a.owner.outBytes, now)
+	// One that has been silent will be so for as long again, whatever its rate
+	// was.
+	own := max(a.owner.eta(a.left()+a.owner.outBytes, now), 2*a.owner.silence(now))
 	return own > patience && own > 2*pe.eta(a.left()+pe.outBytes, now)
+}
+
+// silence is how long the peer has left its requests unanswered.
+func (pe *Peer) silence(now time.Duration) time.Duration {
+	if len(pe.out) == 0 {
+		return 0
+	}
+	return now - max(pe.lastBlock, pe.out[0].at)
 }
 
 // eta is how long the peer needs for n bytes at its present rate. A peer that
