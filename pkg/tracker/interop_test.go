@@ -220,14 +220,18 @@ func startLibtorrent(t *testing.T, c *content, dir, mode string) *process {
 	return start(t, "/usr/bin/python3", "-c", libtorrentPeer, c.torrent, dir, strconv.Itoa(freePort(t)), mode)
 }
 
+// startTransmission has transmission's daemon take the torrent from its watch
+// folder; transmission-cli now and then ends by itself while it verifies.
 func startTransmission(t *testing.T, c *content, dir string) *process {
 	t.Helper()
 	config := t.TempDir()
-	settings := `{"bind-address-ipv4": "127.0.0.1", "bind-address-ipv6": "::1", "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false}`
+	settings := fmt.Sprintf(`{"bind-address-ipv4": "127.0.0.1", "bind-address-ipv6": "::1", "peer-port": %d, "rpc-enabled": false,
+		"download-dir": %q, "watch-dir": %q, "watch-dir-enabled": true, "start-added-torrents": true, "port-forwarding-enabled": false,
+		"dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false}`, freePort(t), dir, filepath.Dir(c.torrent))
 	if err := os.WriteFile(filepath.Join(config, "settings.json"), []byte(settings), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return start(t, need(t, "transmission-cli"), "-g", config, "-w", dir, "-p", strconv.Itoa(freePort(t)), "-M", "-v", c.torrent)
+	return start(t, need(t, "transmission-daemon"), "-f", "-g", config)
 }
 
 // TestInteropServer has real clients meet through our tracker alone: what one
@@ -252,6 +256,7 @@ func TestInteropServer(t *testing.T) {
 			{"transmission", func(t *testing.T, c *content) *process { return startTransmission(t, c, c.seedDir(t)) }, aria2Leech, false},
 		} {
 			t.Run(scheme+"/"+tt.name, func(t *testing.T) {
+				t.Parallel() // most of it is waiting for the programs' timers
 				s, announce := interopServer(t, scheme)
 				c := newContent(t, announce)
 				s.Allow(c.infoHash, "file.bin")

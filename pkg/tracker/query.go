@@ -20,7 +20,7 @@ var (
 	failScrape   = &failure{"scrape needs an info_hash", 0}
 )
 
-// parseAnnounce reads the raw query of an announce, without allocation. The
+// parseQuery reads the raw query of an announce, without allocation. The
 // addresses of a are not touched: they come from the connection and never from
 // the query. Fields that only inform (left, numwant) are taken as unknown when
 // they are not numbers.
@@ -29,46 +29,57 @@ func (a *announce) parseQuery(query string) *failure {
 		return failQuery
 	}
 	a.left, a.want, a.compact = -1, -1, true
-	var hash, id, port bool
+	var have required
 	for key, value := range pairs(query) {
-		switch key {
-		case "info_hash":
-			if hash = unescape20(&a.infoHash, value); !hash {
-				return failInfoHash
-			}
-		case "peer_id":
-			if id = unescape20(&a.peerID, value); !id {
-				return failPeerID
-			}
-		case "port":
-			n, ok := parseUint(value)
-			if !ok || n > math.MaxUint16 {
-				return failPort
-			}
-			a.port, port = uint16(n), true
-		case "left":
-			if n, ok := parseUint(value); ok {
-				a.left = n
-			}
-		case "numwant":
-			if n, ok := parseUint(value); ok {
-				a.want = int(min(n, math.MaxInt32))
-			}
-		case "event":
-			a.event = parseEvent(value)
-		case "compact":
-			a.compact = value != "0"
-		case "no_peer_id":
-			a.noPeerID = value == "1"
+		if fail := a.set(key, value, &have); fail != nil {
+			return fail
 		}
 	}
 	switch {
-	case !hash:
+	case !have.infoHash:
 		return failInfoHash
-	case !id:
+	case !have.peerID:
 		return failPeerID
-	case !port:
+	case !have.port:
 		return failPort
+	}
+	return nil
+}
+
+// required says which of the keys that an announce must have were there.
+type required struct{ infoHash, peerID, port bool }
+
+// set takes one pair of the query; keys that are not known are passed over.
+func (a *announce) set(key, value string, have *required) *failure {
+	switch key {
+	case "info_hash":
+		if have.infoHash = unescape20(&a.infoHash, value); !have.infoHash {
+			return failInfoHash
+		}
+	case "peer_id":
+		if have.peerID = unescape20(&a.peerID, value); !have.peerID {
+			return failPeerID
+		}
+	case "port":
+		n, ok := parseUint(value)
+		if !ok || n > math.MaxUint16 {
+			return failPort
+		}
+		a.port, have.port = uint16(n), true
+	case "left":
+		if n, ok := parseUint(value); ok {
+			a.left = n
+		}
+	case "numwant":
+		if n, ok := parseUint(value); ok {
+			a.want = int(min(n, math.MaxInt32))
+		}
+	case "event":
+		a.event = parseEvent(value)
+	case "compact":
+		a.compact = value != "0"
+	case "no_peer_id":
+		a.noPeerID = value == "1"
 	}
 	return nil
 }

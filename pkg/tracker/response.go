@@ -54,24 +54,8 @@ func parseResponse(b []byte) (*Response, error) {
 			fail = &FailureError{Reason: item.text()}
 		case "retry in":
 			retry = item
-		case "warning message":
-			r.Warning = item.text()
-		case "interval":
-			r.Interval = time.Duration(item.int(maxWaitSeconds)) * time.Second
-		case "min interval":
-			r.MinInterval = time.Duration(item.int(maxWaitSeconds)) * time.Second
-		case "complete":
-			r.Seeds = int(item.int(1 << 30))
-		case "incomplete":
-			r.Leeches = int(item.int(1 << 30))
-		case "tracker id":
-			if len(item.raw) <= maxTrackerID {
-				r.trackerID = string(item.raw)
-			}
-		case "peers":
-			r.Peers = appendPeers(r.Peers, item, 4)
-		case "peers6":
-			r.Peers = appendPeers(r.Peers, item, 16)
+		default:
+			r.set(key, item)
 		}
 	})
 	if fail != nil {
@@ -80,6 +64,29 @@ func parseResponse(b []byte) (*Response, error) {
 		return nil, fail
 	}
 	return &r, nil
+}
+
+func (r *Response) set(key string, item bvalue) {
+	switch key {
+	case "warning message":
+		r.Warning = item.text()
+	case "interval":
+		r.Interval = time.Duration(item.int(maxWaitSeconds)) * time.Second
+	case "min interval":
+		r.MinInterval = time.Duration(item.int(maxWaitSeconds)) * time.Second
+	case "complete":
+		r.Seeds = int(item.int(1 << 30))
+	case "incomplete":
+		r.Leeches = int(item.int(1 << 30))
+	case "tracker id":
+		if len(item.raw) <= maxTrackerID {
+			r.trackerID = string(item.raw)
+		}
+	case "peers":
+		r.Peers = appendPeers(r.Peers, item, 4)
+	case "peers6":
+		r.Peers = appendPeers(r.Peers, item, 16)
+	}
 }
 
 // appendPeers takes the peers of a compact string, with addresses of size

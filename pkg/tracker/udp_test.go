@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -152,13 +153,18 @@ func FuzzUDPPacket(f *testing.F) {
 	body := udpAnnounceBody(1, 1, 9, 2, -1, 6000)
 	f.Add(true, udpRequest(udpMagic, udpConnect))
 	f.Add(true, udpRequest(id, udpAnnounce, body...))
-	f.Add(false, udpRequest(id, udpAnnounce, body...))
+	f.Add(false, udpRequest(id+1, udpAnnounce, body...))
 	f.Add(true, udpRequest(id, udpScrape, body...))
 	f.Add(true, udpRequest(id, udpError))
 	f.Add(true, []byte("short"))
 	f.Fuzz(func(t *testing.T, proven bool, in []byte) {
-		if proven && len(in) >= 8 && binary.BigEndian.Uint64(in) != udpMagic {
-			binary.BigEndian.PutUint64(in, id) // which a fuzzer cannot guess
+		in = bytes.Clone(in)
+		if len(in) >= 8 && binary.BigEndian.Uint64(in) != udpMagic {
+			if proven {
+				binary.BigEndian.PutUint64(in, id) // which a fuzzer cannot guess
+			} else if binary.BigEndian.Uint64(in) == id {
+				return
+			}
 		}
 		out := s.answerUDP(new(work), in, udpFrom, netip.Addr{})
 		if !proven && len(out) > len(in) || len(out) > 1472 {
