@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"distd/internal/config"
 	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/internal/upstream"
@@ -112,6 +113,9 @@ func (f *follower) errors() map[string]string {
 	return out
 }
 
+// warmConns is how many connections to the upstream are made ahead of a fetch.
+const warmConns = 8
+
 // errNoRelease says that the upstream does not have the channel (yet).
 var errNoRelease = errors.New("no release yet")
 
@@ -132,6 +136,13 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		return err
 	}
 	p, err := manifest.OpenPointer(key, data, sig)
+	if errors.Is(err, manifest.ErrSignature) || errors.Is(err, manifest.ErrMalformed) {
+		// It may have been torn on its way, or kept by a cache: once more, anew.
+		f.client.Forget(channel)
+		if data, sig, err = f.client.Pointer(ctx, channel); err == nil {
+			p, err = manifest.OpenPointer(key, data, sig)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("pointer of channel %s: %w", channel, explainKey(err))
 	}
@@ -140,6 +151,13 @@ func (f *follower) look(ctx context.Context, channel string) error {
 	}
 	if fresh, err := n.fresh(p); err != nil || !fresh {
 		return err
+	}
+	if n.role == config.RoleSeed {
+		// The mirrors' connections are made while the documents travel.
+		warm, stop := context.WithCancel(ctx)
+		var g errgroup.Group
+		g.Go(func() error { n.mirrors.Warm(warm, f.client.Base(), warmConns); return nil })
+		defer func() { stop(); _ = g.Wait() }()
 	}
 	rel, err := f.stage(ctx, key, p)
 	if err != nil {
@@ -220,9 +238,23 @@ const maxTorrent = 64 << 20
 // makes the staging folder. What is not signed is not taken over: metalinks,
 // sums and the torrent's trackers are written anew from what is.
 func (f *follower) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer) (*store.Release, error) {
-	data, sig, err := f.client.Manifest(ctx, p.Manifest)
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
+	// Over a long link each question costs a round trip: both are asked at once.
+	var data, sig, torrent []byte
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		if data, sig, err = f.client.Manifest(gctx, p.Manifest); err != nil {
+			err = fmt.Errorf("manifest %s: %w", p.Manifest, err)
+		}
+		return err
+	})
+	g.Go(func() (err error) {
+		if torrent, err = f.client.Meta(gctx, p.Manifest, p.Name+".torrent", maxTorrent); err != nil {
+			err = fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	m, id, err := manifest.Open(key, data, sig)
 	if err != nil {
@@ -231,11 +263,7 @@ func (f *follower) stage(ctx context.Context, key manifest.PublicKey, p *manifes
 	if err := p.Matches(m, id); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
 	}
-	b, err := f.client.Meta(ctx, id, m.Name+".torrent", maxTorrent)
-	if err != nil {
-		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
-	}
-	t, err := torrentfile.Parse(b)
+	t, err := torrentfile.Parse(torrent)
 	if err != nil {
 		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
 	}

@@ -196,6 +196,9 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 			return err
 		}
 	}
+	if n.server != nil {
+		n.registry.MustRegister(n.server.Collector())
+	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{n})
 	return nil
 }
@@ -219,12 +222,15 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 
 func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
 	sc := serve.Config{
-		Catalog:    &catalog{n},
-		PublicURL:  cfg.PublicURL,
-		Status:     func() any { return n.Status() },
-		Healthy:    func() error { return nil },
-		Ready:      n.Ready,
-		Metrics:    n.registry,
+		Catalog:   &catalog{n},
+		PublicURL: cfg.PublicURL,
+		Status:    func() any { return n.Status() },
+		Healthy:   func() error { return nil },
+		Ready:     n.Ready,
+		Metrics:   n.registry,
+		// Stock clients of a zone must not fetch over the long link what the
+		// zone's seeds have.
+		LocalOnly:  n.role != config.RoleMaster,
 		Congestion: cfg.Congestion,
 		MaxConns:   cfg.MaxClients,
 		Log:        n.log.Named("http"),

@@ -44,11 +44,11 @@ func (n *Node) tell(channel string) {
 	if n.server == nil {
 		return
 	}
-	data, _, p, err := n.store.Pointer(channel)
+	data, sig, p, err := n.store.Pointer(channel)
 	if err != nil {
 		return
 	}
-	n.server.Announce(channel, data)
+	n.server.Announce(channel, data, sig)
 	n.log.Debug("told listeners of a release", zap.String("channel", channel), zap.Uint64("serial", p.Serial))
 }
 

@@ -17,9 +17,10 @@ import (
 const maxFilter = 256
 
 // Announce tells the listeners of /v1/events that the channel's newest release
-// is the one of pointer, a latest.json. It does not wait for them.
-func (s *Server) Announce(channel string, pointer []byte) {
-	e, err := newEvent(channel, pointer)
+// is the one of pointer, a latest.json with its signature. It does not wait
+// for them.
+func (s *Server) Announce(channel string, pointer, sig []byte) {
+	e, err := newEvent(channel, pointer, sig)
 	if err != nil {
 		s.log.Error("a release is not announced", zap.Error(err))
 		return
@@ -64,10 +65,10 @@ func (s *Server) current(sub *subscriber) {
 		if sub.channels != nil && !sub.channels[ch] {
 			continue
 		}
-		data, _, err := s.cfg.Catalog.Pointer(ch)
+		data, sig, err := s.cfg.Catalog.Pointer(ch)
 		if err == nil {
 			var e event
-			if e, err = newEvent(ch, data); err == nil {
+			if e, err = newEvent(ch, data, sig); err == nil {
 				sub.put(e)
 			}
 		}

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -46,6 +47,12 @@ func next(lines *bufio.Scanner) string {
 }
 
 func release(ch string, serial int) string {
+	data := fmt.Sprintf(`{"channel":"%s","serial":%d}`, ch, serial)
+	return fmt.Sprintf(`event: release|id: %s/%d|minisig: %s|data: %s`, ch, serial, base64.StdEncoding.EncodeToString([]byte("sig of "+data)), data)
+}
+
+// unsigned is the event of a pointer that is not in one line as it is stored.
+func unsigned(ch string, serial int) string {
 	return fmt.Sprintf(`event: release|id: %s/%d|data: {"channel":"%s","serial":%d}`, ch, serial, ch, serial)
 }
 
@@ -74,16 +81,17 @@ func TestEvents(t *testing.T) {
 		want(all, "retry: 2000", release("bsd", 3), release("web", 7))
 		want(web, "retry: 2000", release("web", 7))
 
-		s.Announce("web", c.point("web", 8))
-		s.Announce("bsd", []byte("{\n \"channel\": \"bsd\",\n \"serial\": 4\n}\n"))
+		eight := c.point("web", 8)
+		s.Announce("web", eight, []byte("sig of "+string(eight)))
+		s.Announce("bsd", []byte("{\n \"channel\": \"bsd\",\n \"serial\": 4\n}\n"), []byte("sig"))
 		synctest.Wait() // both are waiting, or taken: which is up to the scheduler
 		want(web, release("web", 8))
 		got := next(all) + "," + next(all)
-		if got != release("web", 8)+","+release("bsd", 4) && got != release("bsd", 4)+","+release("web", 8) {
+		if got != release("web", 8)+","+unsigned("bsd", 4) && got != unsigned("bsd", 4)+","+release("web", 8) {
 			t.Errorf("got %q", got)
 		}
-		s.Announce("web", []byte("not JSON"))
-		s.Announce("web", []byte(`{"channel":"web","serial":2}`)) // overtaken
+		s.Announce("web", []byte("not JSON"), nil)
+		s.Announce("web", []byte(`{"channel":"web","serial":2}`), nil) // overtaken
 		start := time.Now()
 		want(web, ": ping", ": ping")
 		want(all, ": ping", ": ping")
@@ -161,7 +169,7 @@ func TestSlowListenerIsDropped(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		for i := range 1000 {
-			s.Announce("web", c.point("web", i+1))
+			s.Announce("web", c.point("web", i+1), nil)
 		}
 		if time.Since(start) != 0 {
 			t.Errorf("announcing took %v", time.Since(start))

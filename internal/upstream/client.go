@@ -84,6 +84,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	pointers map[string]pointer // by channel: what was read last
+	told     map[string]pointer // by channel: what an event has brought since
 }
 
 const (
@@ -116,14 +117,18 @@ func New(base string, o Options) (*Client, error) {
 				TLSHandshakeTimeout:    15 * time.Second,
 				ResponseHeaderTimeout:  o.Stall,
 				MaxResponseHeaderBytes: maxHeader,
-				MaxConnsPerHost:        16,
-				MaxIdleConnsPerHost:    4,
-				IdleConnTimeout:        90 * time.Second,
+				// Questions share the connection of the events: over a long link
+				// another handshake would cost more than the answer.
+				ForceAttemptHTTP2:   true,
+				MaxConnsPerHost:     16,
+				MaxIdleConnsPerHost: 4,
+				IdleConnTimeout:     90 * time.Second,
 				// A compressed body could be a thousand times its size.
 				DisableCompression: true,
 			},
 		},
 		pointers: map[string]pointer{},
+		told:     map[string]pointer{},
 	}, nil
 }
 

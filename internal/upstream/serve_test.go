@@ -95,12 +95,35 @@ func TestAgainstTheServer(t *testing.T) {
 		}
 	}
 	serial(1)
-	s.Announce("web", cat.pointer(1))
+	data := cat.pointer(1)
+	s.Announce("web", data, append([]byte("signed "), data...))
 	serial(2)
 	stop()
 	cat.pointer(1) // a release while the server is down
-	_, _, stop = start(addr)
+	told, _, stop := start(addr)
+	defer stop()
 	serial(3)
+	// What an event has brought is used once, and given up when it is not good.
+	data = cat.pointer(1)
+	told.Announce("web", data, []byte("a bad signature"))
+	for sig := ""; sig != "a bad signature"; {
+		select {
+		case ch := <-news:
+			got, s, err := c.Pointer(ctx, ch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sig = string(s); sig == "a bad signature" && string(got) != string(data) {
+				t.Errorf("the event's pointer is %q, not %q", got, data)
+			}
+		case <-ctx.Done():
+			t.Fatal("the event's pointer is not the next one")
+		}
+	}
+	c.Forget("web")
+	if got, sig, err := c.Pointer(ctx, "web"); err != nil || string(got) != string(data) || string(sig) != "signed "+string(data) {
+		t.Errorf("then it is not read anew: %q %q %v", got, sig, err)
+	}
 	if key, err := c.PublicKey(ctx); err != nil || string(key) != "key" {
 		t.Errorf("key %q, %v", key, err)
 	}

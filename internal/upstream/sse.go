@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"io"
 	"strings"
@@ -27,6 +28,8 @@ type event struct {
 	name string
 	id   string
 	data []byte
+	// minisig is the signature of data, which distd nodes send along.
+	minisig []byte
 }
 
 // channel is the channel that the event is about: its id is CHANNEL/SERIAL.
@@ -72,6 +75,8 @@ func (e *eventReader) next() (event, error) {
 			if bytes.IndexByte(value, 0) < 0 {
 				ev.id = string(value)
 			}
+		case "minisig":
+			ev.minisig = decodeSignature(value)
 		case "data":
 			if hasData {
 				ev.data = append(ev.data, '\n')
@@ -83,6 +88,19 @@ func (e *eventReader) next() (event, error) {
 			ev.data = append(ev.data, value...)
 		}
 	}
+}
+
+// decodeSignature returns nil for what cannot be a signature: it can be had in
+// another way.
+func decodeSignature(value []byte) []byte {
+	if base64.StdEncoding.DecodedLen(len(value)) > manifest.MaxSignature {
+		return nil
+	}
+	sig, err := base64.StdEncoding.DecodeString(string(value))
+	if err != nil {
+		return nil
+	}
+	return sig
 }
 
 // readLine returns a line without its end (LF, CR or CRLF), valid until the

@@ -15,15 +15,17 @@ func TestEventReader(t *testing.T) {
 		want     []event
 		err      error
 	}{
-		{"one", "event: release\nid: web/7\ndata: {}\n\n", []event{{"release", "web/7", []byte("{}")}}, io.EOF},
-		{"CRLF", "event:release\r\nid:web/7\r\ndata:x\r\n\r\n", []event{{"release", "web/7", []byte("x")}}, io.EOF},
-		{"CR", "data: a\r\rdata: b\r\r", []event{{"", "", []byte("a")}, {"", "", []byte("b")}}, io.EOF},
-		{"several lines", "data: a\ndata\ndata:  b\n\n", []event{{"", "", []byte("a\n\n b")}}, io.EOF},
-		{"comments, retry, unknown", ": ping\n\nretry: 5\n\nfoo: bar\n:\ndata: x\n\n", []event{{"", "", []byte("x")}}, io.EOF},
-		{"without data", "event: release\nid: web/1\n\ndata: x\n\n", []event{{"", "", []byte("x")}}, io.EOF},
-		{"cut off", "data: x\n\ndata: y\n", []event{{"", "", []byte("x")}}, io.EOF},
-		{"byte order mark", "\xef\xbb\xbfdata: x\n\n", []event{{"", "", []byte("x")}}, io.EOF},
-		{"NUL in the id", "id: a/\x00\ndata: x\n\n", []event{{"", "", []byte("x")}}, io.EOF},
+		{"one", "event: release\nid: web/7\ndata: {}\n\n", []event{{name: "release", id: "web/7", data: []byte("{}")}}, io.EOF},
+		{"CRLF", "event:release\r\nid:web/7\r\ndata:x\r\n\r\n", []event{{name: "release", id: "web/7", data: []byte("x")}}, io.EOF},
+		{"CR", "data: a\r\rdata: b\r\r", []event{{data: []byte("a")}, {data: []byte("b")}}, io.EOF},
+		{"several lines", "data: a\ndata\ndata:  b\n\n", []event{{data: []byte("a\n\n b")}}, io.EOF},
+		{"comments, retry, unknown", ": ping\n\nretry: 5\n\nfoo: bar\n:\ndata: x\n\n", []event{{data: []byte("x")}}, io.EOF},
+		{"without data", "event: release\nid: web/1\n\ndata: x\n\n", []event{{data: []byte("x")}}, io.EOF},
+		{"cut off", "data: x\n\ndata: y\n", []event{{data: []byte("x")}}, io.EOF},
+		{"byte order mark", "\xef\xbb\xbfdata: x\n\n", []event{{data: []byte("x")}}, io.EOF},
+		{"NUL in the id", "id: a/\x00\ndata: x\n\n", []event{{data: []byte("x")}}, io.EOF},
+		{"signed", "minisig: c2ln\ndata: x\n\n", []event{{data: []byte("x"), minisig: []byte("sig")}}, io.EOF},
+		{"signed badly", "minisig: !\ndata: x\n\nminisig: " + strings.Repeat("AAAA", 2000) + "\ndata: y\n\n", []event{{data: []byte("x")}, {data: []byte("y")}}, io.EOF},
 		{"empty", "", nil, io.EOF},
 		{"long line", "data: " + strings.Repeat("x", maxLine), nil, errLongLine},
 		{"long comment", strings.Repeat(":", maxLine+1), nil, errLongLine},
@@ -38,7 +40,7 @@ func TestEventReader(t *testing.T) {
 			r := newEventReader(in)
 			for i, want := range tc.want {
 				got, err := r.next()
-				if err != nil || got.name != want.name || got.id != want.id || !bytes.Equal(got.data, want.data) {
+				if err != nil || got.name != want.name || got.id != want.id || !bytes.Equal(got.data, want.data) || !bytes.Equal(got.minisig, want.minisig) {
 					t.Errorf("%s: event %d is %+v, %v; want %+v", tc.name, i, got, err, want)
 				}
 			}
@@ -82,7 +84,7 @@ func TestEventChannel(t *testing.T) {
 // FuzzEvents reads any stream, whole and byte by byte: the same events come
 // out, and none is larger than the bounds.
 func FuzzEvents(f *testing.F) {
-	for _, s := range []string{"", "data: x\n\n", "event: release\r\nid: web/1\r\ndata: {}\r\n\r\n", "\r\r\n\n", ": ping\n\n", "\xef\xbb\xbfdata\n\n", "id: \x00\ndata: a\ndata: b\n\n"} {
+	for _, s := range []string{"", "data: x\n\n", "event: release\r\nid: web/1\r\ndata: {}\r\n\r\n", "\r\r\n\n", ": ping\n\n", "\xef\xbb\xbfdata\n\n", "minisig: c2ln\ndata: x\n\n", "id: \x00\ndata: a\ndata: b\n\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -90,7 +92,7 @@ func FuzzEvents(f *testing.F) {
 		for {
 			a, aerr := whole.next()
 			b, berr := drip.next()
-			if (aerr == nil) != (berr == nil) || a.name != b.name || a.id != b.id || !bytes.Equal(a.data, b.data) {
+			if (aerr == nil) != (berr == nil) || a.name != b.name || a.id != b.id || !bytes.Equal(a.data, b.data) || !bytes.Equal(a.minisig, b.minisig) {
 				t.Fatalf("%+v %v, but byte by byte %+v %v", a, aerr, b, berr)
 			}
 			if aerr != nil {

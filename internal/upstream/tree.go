@@ -29,15 +29,31 @@ func (c *Client) PublicKey(ctx context.Context) ([]byte, error) {
 	return a.body, nil
 }
 
+// tell keeps what an event has brought for the next call of Pointer.
+func (c *Client) tell(channel string, ev event) {
+	if len(ev.minisig) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told[channel] = pointer{data: ev.data, sig: ev.minisig}
+}
+
 // Pointer returns the channel's latest.json and its signature, neither of them
-// verified. What has not changed since the last call is not transferred again.
+// verified: those that the last event brought, else what the upstream answers.
+// What has not changed since the last call is not transferred again.
 func (c *Client) Pointer(ctx context.Context, channel string) (data, sig []byte, err error) {
 	if err := checkChannel(channel); err != nil {
 		return nil, nil, err
 	}
 	c.mu.Lock()
 	last := c.pointers[channel]
+	told, ok := c.told[channel]
+	delete(c.told, channel)
 	c.mu.Unlock()
+	if ok {
+		return told.data, told.sig, nil
+	}
 	u := c.url("channels/" + channel + "/latest.json")
 	a, err := c.get(ctx, u, last.etag, manifest.MaxPointer)
 	if err != nil {
@@ -79,6 +95,7 @@ func (c *Client) Forget(channel string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.pointers, channel)
+	delete(c.told, channel)
 }
 
 // Manifest returns a release's manifest and its signature. The manifest is the

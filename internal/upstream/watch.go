@@ -197,6 +197,7 @@ func (w *watch) read(r *eventReader) error {
 		if _, known := w.known[ch]; w.named && !known || !w.add(ch) {
 			continue
 		}
+		w.c.tell(ch, ev)
 		w.fn(ch)
 	}
 }
