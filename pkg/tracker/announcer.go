@@ -119,10 +119,12 @@ func (a *Announcer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			a.stop(ctx)
-			return nil
 		case <-timer.C:
 		case <-a.wake:
+		}
+		if ctx.Err() != nil { // whatever else was ready
+			a.stop(ctx)
+			return nil
 		}
 		if wait, ok := a.round(ctx); ok {
 			timer.Reset(wait)
