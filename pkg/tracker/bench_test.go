@@ -102,7 +102,7 @@ func BenchmarkAnnounceUDPPacket(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		n := int(seq.Add(1)) * 7919
 		from := netip.MustParseAddrPort("10.0.0.1:5000")
-		id := s.ids.make(from, s.second())
+		id := s.ids.make(new(macBlocks), from, s.second())
 		var in [512][]byte
 		for i := range in {
 			in[i] = udpRequest(id, udpAnnounce, udpAnnounceBody((n+i)%torrents, 1, 9, 0, 50, uint16(6000+i))...)
@@ -130,7 +130,7 @@ func BenchmarkAnnounceUDP(b *testing.B) {
 			return
 		}
 		defer conn.Close()
-		id := s.ids.make(conn.LocalAddr().(*net.UDPAddr).AddrPort(), s.second())
+		id := s.ids.make(new(macBlocks), conn.LocalAddr().(*net.UDPAddr).AddrPort(), s.second())
 		in := udpRequest(id, udpAnnounce, udpAnnounceBody(int(seq.Add(1))%100, 1, 9, 0, 50, 6000)...)
 		buf := make([]byte, 2048)
 		for pb.Next() {

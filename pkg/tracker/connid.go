@@ -20,6 +20,10 @@ type connIDs struct {
 	block cipher.Block
 }
 
+// macBlocks is the memory that computing an id needs. It is passed in: behind
+// the interface of the cipher it would be allocated each time.
+type macBlocks [32]byte
+
 func newConnIDs() (*connIDs, error) {
 	var key [16]byte
 	if _, err := rand.Read(key[:]); err != nil {
@@ -32,17 +36,17 @@ func newConnIDs() (*connIDs, error) {
 	return &connIDs{block: block}, nil
 }
 
-func (c *connIDs) make(from netip.AddrPort, second int32) uint64 {
-	return c.mac(from, second/connIDSeconds)
+func (c *connIDs) make(b *macBlocks, from netip.AddrPort, second int32) uint64 {
+	return c.mac(b, from, second/connIDSeconds)
 }
 
-func (c *connIDs) valid(id uint64, from netip.AddrPort, second int32) bool {
+func (c *connIDs) valid(b *macBlocks, id uint64, from netip.AddrPort, second int32) bool {
 	period := second / connIDSeconds
-	return id == c.mac(from, period) || id == c.mac(from, period-1)
+	return id == c.mac(b, from, period) || id == c.mac(b, from, period-1)
 }
 
-func (c *connIDs) mac(from netip.AddrPort, period int32) uint64 {
-	var b [32]byte
+func (c *connIDs) mac(b *macBlocks, from netip.AddrPort, period int32) uint64 {
+	*b = macBlocks{}
 	addr := from.Addr().As16()
 	copy(b[:], addr[:])
 	binary.BigEndian.PutUint16(b[16:], from.Port())

@@ -17,6 +17,7 @@ type work struct {
 	reply  reply
 	hashes [][20]byte
 	buf    []byte
+	mac    macBlocks
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}

@@ -109,10 +109,10 @@ func (s *Server) answerUDP(k *work, in []byte, from netip.AddrPort, local netip.
 		}
 		s.stats.connects.Add(1)
 		out = append(binary.BigEndian.AppendUint32(out, udpConnect), transaction...)
-		return binary.BigEndian.AppendUint64(out, s.ids.make(from, s.second()))
+		return binary.BigEndian.AppendUint64(out, s.ids.make(&k.mac, from, s.second()))
 	}
 	switch {
-	case !s.ids.valid(id, from, s.second()):
+	case !s.ids.valid(&k.mac, id, from, s.second()):
 		if out = s.errorUDP(out, transaction, "connection id expired"); len(out) > len(in) {
 			return out[:0]
 		}

@@ -149,7 +149,7 @@ func TestUDPDoesNotAmplify(t *testing.T) {
 
 func FuzzUDPPacket(f *testing.F) {
 	s, _ := newTestServer(f, Config{Open: true, MaxTorrents: 50, MaxPeers: 500})
-	id := s.ids.make(udpFrom, 0)
+	id := s.ids.make(new(macBlocks), udpFrom, 0)
 	body := udpAnnounceBody(1, 1, 9, 2, -1, 6000)
 	f.Add(true, udpRequest(udpMagic, udpConnect))
 	f.Add(true, udpRequest(id, udpAnnounce, body...))
