@@ -52,6 +52,7 @@ func (f *Fetcher) nextRun(l *lane, wait bool) *run {
 		f.mu.Lock()
 		bell := f.bell
 		r, claim := f.pick(l, time.Now())
+		f.claiming += claim
 		f.mu.Unlock()
 		switch {
 		case r != nil:
@@ -92,7 +93,7 @@ func (f *Fetcher) pick(l *lane, now time.Time) (r *run, claim int) {
 	case trial:
 		return nil, 1
 	case f.narrow():
-		if int64(len(f.board.pieces)) >= max(1, f.cfg.Memory/f.lay.PieceLength) {
+		if int64(len(f.board.pieces)+f.claiming) >= max(1, f.cfg.Memory/f.lay.PieceLength) {
 			return nil, 0
 		}
 		return nil, 1
@@ -126,11 +127,13 @@ func (f *Fetcher) want(l *lane, now time.Time) int64 {
 	return n
 }
 
-// claim asks the Sink for pieces, which become a gap. The lock is not held.
-func (f *Fetcher) claim(m *mirror, n int) bool {
-	first, n := f.sink.Claim(m.name, n)
+// claim asks the Sink for the pieces that were announced in claiming, which
+// become a gap. The lock is not held.
+func (f *Fetcher) claim(m *mirror, want int) bool {
+	first, n := f.sink.Claim(m.name, want)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.claiming -= want
 	if n <= 0 {
 		f.dry = time.Now().Add(dryTime)
 		return false
@@ -151,7 +154,7 @@ func (f *Fetcher) rest(l *lane, bell <-chan struct{}) bool {
 		f.mu.Unlock()
 		return false
 	}
-	if f.relieve(l, now) {
+	if r, ok := f.relieve(l, now); ok && f.take(l, r) {
 		f.mu.Unlock()
 		return true
 	}
@@ -171,45 +174,64 @@ func (f *Fetcher) rest(l *lane, bell <-chan struct{}) bool {
 	return l.ctx.Err() == nil
 }
 
-// relieve takes a part of the run that would take the longest.
-func (f *Fetcher) relieve(l *lane, now time.Time) bool {
+// relief is a run that a connection without work could take a part of.
+type relief struct {
+	victim *lane
+	run    *run
+	cut    int64
+	abort  bool
+}
+
+// relieve finds the run that would take the longest, and what of it the lane
+// would better do itself.
+func (f *Fetcher) relieve(l *lane, now time.Time) (relief, bool) {
 	if l.m.health.onTrial() {
-		return false
+		return relief{}, false
 	}
+	rate := l.meter.rate
 	mean := f.meanRate(now)
-	var victim *lane
-	var run *run
-	var worst progress
+	if rate == 0 {
+		rate = mean
+	}
+	// What is worst may be requested only and not to be split; then the one that
+	// is being received and holds it up may be.
+	var candidates [2]relief
+	var worst [2]progress
 	for o := range f.lanes {
 		if o.aborted || o.busy || o == l {
 			continue
 		}
 		for i, p := range f.progress(o, now, mean) {
-			if victim == nil || p.finish() > worst.finish() {
-				victim, run, worst = o, o.runs[i], p
+			for k := range candidates {
+				if p.pos < p.end && (k == 0 || p.ahead == 0) && (candidates[k].victim == nil || p.finish() > worst[k].finish()) {
+					candidates[k], worst[k] = relief{victim: o, run: o.runs[i]}, p
+				}
 			}
 		}
 	}
-	if victim == nil || !now.Before(f.dry) && worst.finish() < stuckTime {
-		return false
+	for k, r := range candidates {
+		if r.victim == nil || !now.Before(f.dry) && worst[k].finish() < stuckTime {
+			continue
+		}
+		var ok bool
+		if r.cut, r.abort, ok = split(worst[k], rate, l.m.rtt+20*time.Millisecond); ok {
+			return r, true
+		}
 	}
-	rate := l.meter.rate
-	if rate == 0 {
-		rate = mean
-	}
-	cut, abort, ok := split(worst, rate, l.m.rtt+20*time.Millisecond)
-	switch {
-	case !ok:
-		return false
-	case abort:
-		f.abort(victim)
+	return relief{}, false
+}
+
+// take carries a relief out. It is false when the lane got nothing at once.
+func (f *Fetcher) take(l *lane, r relief) bool {
+	if r.abort {
+		f.abort(r.victim)
 		return false // its rest becomes a gap in a moment, and the bell rings
 	}
-	r := f.board.split(run, cut)
-	if r == nil {
+	n := f.board.split(r.run, r.cut)
+	if n == nil {
 		return false
 	}
-	l.runs = append(l.runs, r)
+	l.runs = append(l.runs, n)
 	l.idle = false
 	return true
 }

@@ -95,7 +95,7 @@ func (b *board) take(want int64) *run {
 	g := &b.gaps[0]
 	cut := g.end
 	if want+want/4 < g.end-g.off {
-		cut = min(b.snap(g.off+want), g.end)
+		cut = min(b.snap(g.off+want, minRun), g.end)
 	}
 	r := &run{pos: g.off, busy: g.off, asked: g.off, end: cut}
 	if g.off = cut; g.off == g.end {
@@ -105,16 +105,17 @@ func (b *board) take(want int64) *run {
 	return r
 }
 
-// snap moves an offset inside of a suspect piece behind it, and one close to
-// the border of a piece onto it.
-func (b *board) snap(off int64) int64 {
+// snap moves an offset inside of a suspect piece behind it, and one that is less
+// than near bytes before the end of a piece there.
+func (b *board) snap(off, near int64) int64 {
 	i := int(off / b.lay.PieceLength)
 	start := b.lay.PieceOffset(i)
 	if off == start || i >= b.lay.NumPieces() {
 		return off
 	}
-	if _, ok := b.suspects[i]; ok || start+b.lay.PieceSize(i)-off < minRun {
-		return start + b.lay.PieceSize(i)
+	end := start + b.lay.PieceSize(i)
+	if _, ok := b.suspects[i]; ok || end-off < near {
+		return end
 	}
 	return off
 }
@@ -122,7 +123,7 @@ func (b *board) snap(off int64) int64 {
 // split cuts r at an offset and returns the run behind it, or nil when that
 // would part a suspect piece so that nothing is left.
 func (b *board) split(r *run, cut int64) *run {
-	cut = b.snap(max(cut, r.busy))
+	cut = b.snap(max(cut, r.busy), 0)
 	if cut >= r.end {
 		return nil
 	}

@@ -26,22 +26,23 @@ type Fetcher struct {
 	wg     sync.WaitGroup
 	nudge  chan struct{} // wakes Run
 
-	mu      sync.Mutex
-	board   *board
-	mirrors []*mirror
-	lanes   map[*lane]struct{}
-	growth  growth
-	bell    chan struct{} // closed and replaced to wake idle lanes
-	tier    int           // the worst that may be used
-	got64   int64         // bytes received
-	done64  int64         // bytes delivered
-	hungry  bool          // a lane found nothing to do since the last step
-	dry     time.Time     // the Sink has nothing to claim before
-	lonely  time.Time     // since when there is no lane
-	culled  time.Time     // when the slowest lane was last looked for
-	paused  error         // of the disk
-	resume  time.Time     // when to try the disk again
-	breaks  *breather     // how long to wait for it
+	mu       sync.Mutex
+	board    *board
+	mirrors  []*mirror
+	lanes    map[*lane]struct{}
+	growth   growth
+	bell     chan struct{} // closed and replaced to wake idle lanes
+	tier     int           // the worst that may be used
+	got64    int64         // bytes received
+	done64   int64         // bytes delivered
+	claiming int           // pieces that the Sink is being asked for
+	hungry   bool          // a lane found nothing to do since the last step
+	dry      time.Time     // the Sink has nothing to claim before
+	lonely   time.Time     // since when there is no lane
+	culled   time.Time     // when the slowest lane was last looked for
+	paused   error         // of the disk
+	resume   time.Time     // when to try the disk again
+	breaks   *breather     // how long to wait for it
 }
 
 // Times of the manager.
@@ -84,8 +85,9 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	f.ctx = ctx
 	defer func() {
-		cancel()
+		f.finish()
 		f.wg.Wait()
+		cancel()
 		f.unclaim(f.board.dropAll())
 		if f.own {
 			_ = f.client.Close()
@@ -115,6 +117,20 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		}
 		timer.Reset(next)
 	}
+}
+
+// finish ends every lane. Those that wait for nothing go by themselves, so that
+// their connections are kept for the next download.
+func (f *Fetcher) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for l := range f.lanes {
+		l.retired = true
+		if len(l.runs) > 0 || !l.open {
+			f.abort(l)
+		}
+	}
+	f.ring()
 }
 
 // hopeless is why a one-shot download ends.
@@ -166,9 +182,13 @@ func (f *Fetcher) step() time.Duration {
 	next := f.chooseTier(now)
 	seats := f.seats(now)
 	claimer := f.claimer(now, seats)
+	first := 1 + int(firstRun/f.lay.PieceLength)
+	if claimer != nil {
+		f.claiming += first
+	}
 	f.mu.Unlock()
 	if claimer != nil {
-		f.claim(claimer, 1+int(firstRun/f.lay.PieceLength))
+		f.claim(claimer, first)
 	}
 	f.mu.Lock()
 	target := f.growth.update(f.load(now))
@@ -179,12 +199,15 @@ func (f *Fetcher) step() time.Duration {
 	drop := f.forsaken(now)
 	idle := 0
 	for l := range f.lanes {
-		if l.idle {
-			idle++
+		if !l.idle {
+			continue
 		}
-	}
-	if idle > 0 && len(f.lanes) > idle {
-		f.ring() // some run may have become worth splitting
+		if idle++; idle > 1 {
+			continue
+		}
+		if _, ok := f.relieve(l, now); ok {
+			f.ring() // a run has become worth splitting
+		}
 	}
 	wait := f.nextStep(now, next, idle)
 	f.mu.Unlock()
@@ -286,9 +309,10 @@ func (f *Fetcher) load(now time.Time) load {
 	return l
 }
 
-// spawn adds connections until there are as many as there should be.
+// spawn adds connections until there are as many as there should be, and those
+// of mirrors on trial, which come on top of any cap.
 func (f *Fetcher) spawn(now time.Time, target int, seats []seat) {
-	for len(f.lanes) < f.cfg.MaxConns && f.workLikely(now) {
+	for f.workLikely(now) {
 		i := nextSeat(seats, target)
 		if i < 0 {
 			return

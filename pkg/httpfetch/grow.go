@@ -3,8 +3,9 @@ package httpfetch
 import "time"
 
 // growth decides how many connections there should be. While the total rate
-// grows it doubles them; then it tries a few more now and then, keeps them when
-// they brought something and takes them back when not.
+// grows it doubles them; then it tries now and then whether a few more bring
+// something, or a few less lose nothing, and goes on in that direction, or goes
+// back and waits longer before the next try.
 //
 // A connection over a long and lossy path carries only a part of the line, and
 // needs many round trips to show what it can carry, so time is counted in round
@@ -19,6 +20,8 @@ type growth struct {
 	flat   int       // measurements in a row without growth
 	grew   bool      // there was growth, and nothing was added for it yet
 	before int       // connections before the probe
+	start  int       // there are never fewer
+	less   bool      // the next probe, or the present one, is for fewer
 	step   float64   // part of the connections to add in the next probe
 	next   time.Time // when to probe again
 	pause  time.Duration
@@ -31,8 +34,8 @@ const (
 	waiting               // for the first bytes
 	ramping
 	holding
-	settling // more connections were added and are not at speed yet
-	probing  // they are measured
+	settling // their number was changed, and new ones are not at speed yet
+	probing  // the rate is measured with that number
 )
 
 const (
@@ -55,7 +58,9 @@ type load struct {
 	limit  int           // connections that the caps allow
 }
 
-func newGrowth(start int) growth { return growth{target: start, pause: minPause, step: 2 * minStep} }
+func newGrowth(start int) growth {
+	return growth{target: start, start: start, pause: minPause, step: 2 * minStep}
+}
 
 // update takes what is known now and returns how many connections there should
 // be.
@@ -165,26 +170,42 @@ func (g *growth) hold(l load, elapsed time.Duration) {
 	}
 	g.base = r
 	g.restart(l)
-	if l.now.Before(g.next) || 4*l.conns < 3*g.target || g.target >= l.limit {
+	if l.now.Before(g.next) || 4*l.conns < 3*g.target {
 		return
 	}
+	if g.target >= l.limit {
+		g.less = true
+	} else if g.target <= g.start {
+		g.less = false
+	}
 	g.before = g.target
-	g.target += max(1, int(float64(g.target)*g.step))
-	g.phase = settling
+	if g.less {
+		g.target = max(g.start, g.target-max(1, g.target/4))
+	} else {
+		g.target += max(1, int(float64(g.target)*g.step))
+	}
+	if g.target != g.before {
+		g.phase = settling
+	}
 }
 
-// judge keeps the added connections when they brought a third of what as many
-// did before.
+// judge keeps added connections when they brought a third of what as many did
+// before, and leaves others away when hardly anything was lost with them.
 func (g *growth) judge(l load) {
 	r := g.rate(l)
 	added := float64(g.target-g.before) / float64(g.before)
+	keep := r >= g.base*(1+added/3)
+	if g.less {
+		keep = r >= g.base*0.93
+	}
 	g.phase = holding
-	if r >= g.base*(1+added/3) {
+	if keep {
 		g.pause = minPause
 		g.step = min(2*g.step, maxStep)
 		g.next = l.now
 	} else {
 		g.target = g.before
+		g.less = !g.less
 		g.step = minStep
 		g.pause = min(g.pause*2, maxPause)
 		g.next = l.now.Add(g.pause)

@@ -37,7 +37,7 @@ func (f *Fetcher) failed(l *lane, flt *fault) {
 	}
 	if flt.class <= busy && working > 0 && !m.health.onTrial() {
 		// The others go on: the server may bear no more connections than these.
-		if l.firstAt.IsZero() {
+		if l.firstAt.IsZero() || flt.class == busy {
 			m.refusedOne(now, working, flt.wait)
 		}
 		f.log.Debug("connection to mirror failed", zap.String("mirror", m.name), zap.Error(flt), zap.Int("others", working))

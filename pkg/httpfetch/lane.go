@@ -222,9 +222,7 @@ func (l *lane) body(a *ask, body io.Reader) error {
 	l.slow = slowness{since: time.Now()}
 	left := a.n
 	for left > 0 {
-		if err := l.deadline(); err != nil {
-			return err
-		}
+		l.deadline()
 		dst := l.f.window(l, a.run, left)
 		if len(dst) == 0 {
 			return l.cut(body, left)
@@ -249,10 +247,9 @@ func (l *lane) body(a *ask, body io.Reader) error {
 	return nil
 }
 
-// deadline bounds how long the next read may stall.
-func (l *lane) deadline() error {
-	return l.conn.SetReadDeadline(time.Now().Add(l.f.cfg.IdleTimeout))
-}
+// deadline bounds how long the next read may stall. On a connection that is
+// closed it fails, and so does the read.
+func (l *lane) deadline() { _ = l.conn.SetReadDeadline(time.Now().Add(l.f.cfg.IdleTimeout)) }
 
 // broken explains a body that ended before its time.
 func (l *lane) broken(err error, left int64) error {

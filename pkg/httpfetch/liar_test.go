@@ -28,6 +28,8 @@ func (o *override) WriteHeader(status int) {
 	}
 }
 
+func (o *override) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
 func (o *override) Write(p []byte) (int, error) {
 	if !o.sent {
 		o.WriteHeader(http.StatusOK)

@@ -1,6 +1,7 @@
 package httpfetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +170,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, s *memSink) {
 	for i, f := range s.lay.Files {
 		if "/"+f.Path == r.URL.Path {
 			w.Header().Set("ETag", fmt.Sprintf(`"file-%d"`, i))
-			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(s.file(i))))
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.file(i)))
 			return
 		}
 	}

@@ -78,9 +78,7 @@ func (l *lane) file(i int, size int64) error {
 func (l *lane) sift(a *ask, body io.Reader) error {
 	var spare [32 << 10]byte
 	for left := a.n; left > 0; {
-		if err := l.deadline(); err != nil {
-			return err
-		}
+		l.deadline()
 		at := l.f.lay.Offset(a.file) + a.size - left
 		skip := l.f.skip(l, at, left)
 		dst := spare[:min(skip, int64(len(spare)))]

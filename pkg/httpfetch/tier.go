@@ -28,8 +28,12 @@ var pauses = [len(classNames)][2]time.Duration{
 	poison: {5 * time.Minute, time.Hour},
 }
 
-// failed notes a failure and returns how long the mirror is left alone.
+// failed notes a failure and returns how long the mirror is left alone. When
+// several connections fail at once, that is one failure.
 func (h *health) failed(now time.Time, f *fault) time.Duration {
+	if rest := h.until.Sub(now); rest > 0 && f.class <= h.class && f.wait <= rest {
+		return rest
+	}
 	if h.failingSince.IsZero() {
 		h.failingSince = now
 	}
@@ -52,6 +56,9 @@ func (h *health) failed(now time.Time, f *fault) time.Duration {
 // verified notes that bytes of the mirror were right. What it had lied about
 // before is not forgotten: the next lie is paid for with a longer pause.
 func (h *health) verified() {
+	if h.class <= busy {
+		h.until = time.Time{}
+	}
 	h.failingSince = time.Time{}
 	h.fails = 0
 	for _, c := range []class{soft, busy, absent} {
