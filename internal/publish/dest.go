@@ -7,8 +7,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
@@ -39,15 +37,10 @@ type destination struct {
 	// the goroutine that reads the source looks at it.
 	method Method
 
-	mu   sync.Mutex
-	outs map[*output]bool // open ones
-}
-
-// output is the copy of a file that spans chunks. Whoever writes its last
-// bytes closes it.
-type output struct {
-	*os.File
-	left atomic.Int64 // bytes
+	// What follows belongs to the goroutine that makes files: the one that
+	// writes copies or, when there are none, the one that reads.
+	folders folders
+	out     *os.File // being written
 }
 
 // makeDirs makes the folders of a tree. Their modes come later, as the store
@@ -78,15 +71,14 @@ func (d *destination) begin(in *os.File, e *entry) (*os.File, error) {
 	if d.method == Copy {
 		return in, nil
 	}
-	name := d.name(e.path)
-	clone, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	clone, err := d.create(e.path, os.O_RDWR)
 	if err != nil {
-		return nil, d.explain(err)
+		return nil, err
 	}
 	if err = cloneFile(clone, in); err == nil {
 		return clone, nil
 	}
-	if err := errors.Join(clone.Close(), d.root.Remove(name)); err != nil {
+	if err := errors.Join(clone.Close(), d.root.Remove(d.name(e.path))); err != nil {
 		return nil, d.explain(err)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -144,54 +136,64 @@ func (d *destination) link(in *os.File, e *entry) error {
 	return nil
 }
 
-// open makes the copy of a file that spans chunks.
-func (d *destination) open(rel string, size int64) (*output, error) {
-	f, err := d.root.OpenFile(d.name(rel), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// write writes a segment to the copy. All segments come through it, in order.
+func (d *destination) write(rel string, s *segment) error {
+	if !s.copy {
+		return nil
+	}
+	if s.off == 0 {
+		f, err := d.create(rel, os.O_WRONLY)
+		if err != nil {
+			return err
+		}
+		d.out = f
+	}
+	if _, err := d.out.Write(s.data); err != nil {
+		return d.explain(&fs.PathError{Op: "write", Path: d.name(rel), Err: cause(err)})
+	}
+	if !s.whole {
+		// The disk may as well begin now with what must be synced in the end.
+		startWriteback(d.out, s.off, int64(len(s.data)))
+	}
+	if !s.last {
+		return nil
+	}
+	f := d.out
+	d.out = nil
+	return d.explain(f.Close())
+}
+
+// create makes a file of the copy.
+func (d *destination) create(rel string, flag int) (*os.File, error) {
+	name := d.name(rel)
+	dir, base, err := d.folders.open(name)
 	if err != nil {
 		return nil, d.explain(err)
 	}
-	o := &output{File: f}
-	o.left.Store(size)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.outs[o] = true
-	return o, nil
+	f, err := dir.OpenFile(base, flag|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, d.explain(&fs.PathError{Op: "make file", Path: name, Err: cause(err)})
+	}
+	return f, nil
 }
 
-// write writes a segment to the copy.
-func (d *destination) write(rel string, s *segment) error {
-	if s.out == nil {
-		f, err := d.root.OpenFile(d.name(rel), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return d.explain(err)
-		}
-		_, err = f.Write(s.data)
-		return d.explain(errors.Join(err, f.Close()))
-	}
-	if _, err := s.out.WriteAt(s.data, s.off); err != nil {
-		return d.explain(err)
-	}
-	// The disk may as well begin now with what must be synced in the end.
-	startWriteback(s.out.File, s.off, int64(len(s.data)))
-	if s.out.left.Add(-int64(len(s.data))) > 0 {
-		return nil
-	}
-	d.mu.Lock()
-	delete(d.outs, s.out)
-	d.mu.Unlock()
-	return d.explain(s.out.Close())
-}
-
-// close closes what an interrupted run has left open.
+// close closes everything, also what an interrupted run has left open.
 func (d *destination) close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var errs []error
-	for o := range d.outs {
-		errs = append(errs, o.Close())
+	var err error
+	if d.out != nil {
+		err = d.out.Close()
 	}
-	clear(d.outs)
-	return errors.Join(append(errs, d.root.Close())...)
+	return errors.Join(err, d.folders.close(), d.root.Close())
+}
+
+// cause takes the path off an error of the os package, where it is not the
+// whole one.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // explain says of an error of the destination where it happened and what to do.

@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"runtime"
 	"sync"
@@ -16,12 +15,14 @@ import (
 
 // How the bytes are hashed. One goroutine reads the source in order into
 // chunks of whole pieces. Each chunk goes to a worker, which hashes its pieces
-// (SHA-1 and SHA-256) and the files that lie wholly inside it, and writes the
-// copy. The hash of a file that spans chunks cannot be divided, so one more
-// goroutine (two with MD5) follows the chunks in order and hashes those files.
-// With one huge file that is a third of the work, done beside the other two.
-// Chunks are used again when all are done with them; their number bounds the
-// memory and how far reading runs ahead.
+// (SHA-1 and SHA-256) and the files that lie wholly inside it. What cannot be
+// divided is done by goroutines that follow the chunks in order: one hashes the
+// files that span chunks (another one takes their MD5), and one writes the
+// copy, as file systems let only one write to a file, or make files in a
+// folder, at a time: more of them burn time waiting (three times as much for
+// 1 GiB on ext4). With one huge file the first has a third of the work, done
+// beside the other two. Chunks are used again when all are done with them;
+// their number bounds the memory and how far reading runs ahead.
 
 // chunkSize is how much is read at a time, in bytes, when pieces are shorter:
 // enough to make the handing over cheap, little enough to stay in the cache
@@ -77,8 +78,6 @@ type segment struct {
 	whole bool // it is all of the file
 	last  bool // it ends the file
 	copy  bool // it is to be written to the copy
-	// out is the open copy of a file that spans chunks.
-	out *output
 }
 
 // run reads the source once. When it returns, all its goroutines have ended.
@@ -98,10 +97,11 @@ func (h *hasher) run(ctx context.Context) (*sums, error) {
 		h.free <- &chunk{data: make([]byte, 0, size)}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	h.addChain(g, count, sha256.New, func(f *fileSums, sum []byte) { f.sha256 = sum })
+	h.addChain(ctx, g, h.fileHash(sha256.New(), func(f *fileSums, sum []byte) { f.sha256 = sum }))
 	if h.md5 {
-		h.addChain(g, count, md5.New, func(f *fileSums, sum []byte) { f.md5 = sum })
+		h.addChain(ctx, g, h.fileHash(md5.New(), func(f *fileSums, sum []byte) { f.md5 = sum }))
 	}
+	h.addChain(ctx, g, func(s *segment) error { return h.dst.write(h.src.files[s.file].path, s) })
 	for range workers {
 		g.Go(func() error { return h.worker(ctx) })
 	}
@@ -115,27 +115,43 @@ func (h *hasher) run(ctx context.Context) (*sums, error) {
 	return &h.sums, nil
 }
 
-// addChain starts a goroutine that hashes the files that span chunks.
-func (h *hasher) addChain(g *errgroup.Group, count int, newHash func() hash.Hash, put func(*fileSums, []byte)) {
-	chain := make(chan *chunk, count)
+// addChain starts a goroutine that does something with all segments in order.
+func (h *hasher) addChain(ctx context.Context, g *errgroup.Group, do func(*segment) error) {
+	chain := make(chan *chunk, cap(h.free))
 	h.chains = append(h.chains, chain)
 	g.Go(func() error {
-		sum := newHash()
-		for c := range chain {
-			for _, s := range c.segs {
-				if s.whole {
-					continue
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case c, ok := <-chain:
+				if !ok {
+					return nil
 				}
-				_, _ = sum.Write(s.data) // hashes do not fail
-				if s.last {
-					put(&h.sums.files[s.file], sum.Sum(nil))
-					sum.Reset()
+				for i := range c.segs {
+					if err := do(&c.segs[i]); err != nil {
+						return err
+					}
 				}
+				h.release(c)
 			}
-			h.release(c)
+		}
+	})
+}
+
+// fileHash returns the work of a chain that hashes files that span chunks.
+func (h *hasher) fileHash(sum hash.Hash, put func(*fileSums, []byte)) func(*segment) error {
+	return func(s *segment) error {
+		if s.whole {
+			return nil
+		}
+		_, _ = sum.Write(s.data) // hashes do not fail
+		if s.last {
+			put(&h.sums.files[s.file], sum.Sum(nil))
+			sum.Reset()
 		}
 		return nil
-	})
+	}
 }
 
 // release gives a chunk back when its last user is done with it.
@@ -159,37 +175,34 @@ func (h *hasher) worker(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			if err := h.handle(c, one, two); err != nil {
-				return err
-			}
+			h.handle(c, one, two)
 		}
 	}
 }
 
-func (h *hasher) handle(c *chunk, one, two hash.Hash) error {
+func (h *hasher) handle(c *chunk, one, two hash.Hash) {
 	for i := 0; int64(i)*h.pieceLength < int64(len(c.data)); i++ {
 		piece := c.data[int64(i)*h.pieceLength:]
 		h.hashPiece(c.first+i, piece[:min(int64(len(piece)), h.pieceLength)], one, two)
 	}
 	for _, s := range c.segs {
 		if s.whole {
-			sum := sha256.Sum256(s.data)
-			h.sums.files[s.file].sha256 = sum[:]
-			if h.md5 {
-				sum := md5.Sum(s.data)
-				h.sums.files[s.file].md5 = sum[:]
-			}
-		}
-		if s.copy {
-			if err := h.dst.write(h.src.files[s.file].path, &s); err != nil {
-				return err
-			}
+			h.hashWhole(&s)
 		}
 	}
 	n := int64(len(c.data))
 	h.release(c)
 	h.report(n)
-	return nil
+}
+
+// hashWhole hashes a file of one segment.
+func (h *hasher) hashWhole(s *segment) {
+	sum := sha256.Sum256(s.data)
+	h.sums.files[s.file].sha256 = sum[:]
+	if h.md5 {
+		sum := md5.Sum(s.data)
+		h.sums.files[s.file].md5 = sum[:]
+	}
 }
 
 // hashPiece puts both hashes of a piece into their places.
@@ -222,7 +235,7 @@ func (h *hasher) send(ctx context.Context, c *chunk) error {
 	for _, to := range append([]chan *chunk{h.work}, h.chains...) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("publish %s: %w", h.src.path, ctx.Err())
+			return ctx.Err()
 		case to <- c:
 		}
 	}

@@ -31,7 +31,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	p.emptyAbandoned()
 	own, err := p.work.own()
 	if err != nil {
-		return nil, fmt.Errorf("publish %s: %w", p.Path, err)
+		return nil, err
 	}
 	src, err := openSource(ctx, p.Path, p.Name, own)
 	if err != nil {
@@ -40,7 +40,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	defer func() { _ = src.close() }()
 	m, err := p.describe(src)
 	if err != nil {
-		return nil, fmt.Errorf("publish %s: %w", p.Path, err)
+		return nil, err
 	}
 	sums, method, err := p.take(ctx, src, m.PieceLength)
 	if err != nil {
@@ -60,13 +60,13 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 		return res, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("publish %s: %w", p.Path, err)
+		return nil, err
 	}
 	// From here on it is a matter of a sync, and stopping half-way would only
 	// leave things to clean up.
 	r, err := p.seal(context.WithoutCancel(ctx), m, sums.sha1)
 	if err != nil {
-		return nil, fmt.Errorf("publish %s: %w", p.Path, err)
+		return nil, err
 	}
 	res := result(r)
 	res.Method = method
@@ -120,9 +120,9 @@ func mtime(e entry) int64 { return min(max(e.stat.mtime.sec, manifest.MinMTime),
 func (p *publication) take(ctx context.Context, src *source, pieceLength int64) (*sums, Method, error) {
 	root, dir, err := p.work.content()
 	if err != nil {
-		return nil, "", fmt.Errorf("publish %s: %w", p.Path, err)
+		return nil, "", err
 	}
-	dst := &destination{root: root, dir: dir, src: src, method: Reflink, outs: map[*output]bool{}}
+	dst := &destination{root: root, dir: dir, src: src, method: Reflink, folders: folders{top: root}}
 	if p.InPlace {
 		dst.method = InPlace
 	}

@@ -110,21 +110,25 @@ func Publish(ctx context.Context, st *store.Store, key manifest.PrivateKey, o Op
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	w, err := openWorkspace(st)
+	res, err := publish(ctx, &publication{Options: o, st: st, key: key})
 	if err != nil {
-		return nil, err
-	}
-	p := &publication{Options: o, st: st, key: key, work: w}
-	res, err := p.run(ctx)
-	if cerr := w.close(); cerr != nil {
-		// It is tried again by the next publish and when the store is opened.
-		o.Log.Warn("cannot remove temporary files of a publish", zap.Error(cerr))
-	}
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("publish %s: %w", o.Path, err)
 	}
 	res.Duration = time.Since(start)
 	return res, nil
+}
+
+func publish(ctx context.Context, p *publication) (*Result, error) {
+	var err error
+	if p.work, err = openWorkspace(p.st); err != nil {
+		return nil, err
+	}
+	res, err := p.run(ctx)
+	if cerr := p.work.close(); cerr != nil {
+		// It is tried again by the next publish and when the store is opened.
+		p.Log.Warn("cannot remove temporary files of a publish", zap.Error(cerr))
+	}
+	return res, err
 }
 
 // complete checks the options that can be checked without looking at the

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"distd/internal/manifest"
 	"distd/pkg/metalink"
 	"distd/pkg/torrentfile"
@@ -67,24 +65,6 @@ func TestTree(t *testing.T) {
 	if err != nil || string(data) != "<html>" {
 		t.Errorf("release has %q after its source changed, %v", data, err)
 	}
-}
-
-// TestAnyTree publishes trees of many shapes with pieces of several lengths.
-func TestAnyTree(t *testing.T) {
-	b := newBench(t)
-	rapid.Check(t, func(rt *rapid.T) {
-		b.src = t.TempDir()
-		top := b.mkdir("tree")
-		sizes := rapid.SliceOfN(rapid.IntRange(0, 5000), 1, 30).Draw(rt, "sizes")
-		if rapid.Bool().Draw(rt, "big") {
-			sizes = append(sizes, 2<<20+123)
-		}
-		for i, n := range sizes {
-			dir := rapid.SampledFrom([]string{"", "a/", "a/b/", "z/"}).Draw(rt, "dir")
-			b.write("tree/"+dir+string(rune('a'+i%26))+string(rune('a'+i/26)), noise(byte(i), n))
-		}
-		b.publish(Options{Path: top, PieceLength: rapid.SampledFrom([]int64{1 << 10, 16 << 10, 2 << 20}).Draw(rt, "piece")})
-	})
 }
 
 func TestOnlyEmptyFiles(t *testing.T) {

@@ -15,9 +15,10 @@ import (
 // reader fills chunks with the source's bytes.
 type reader struct {
 	*hasher
-	ctx  context.Context
-	cur  *chunk // being filled, nil when there is none
-	next int    // index of the piece that the next chunk begins with
+	folders folders // of the source
+	ctx     context.Context
+	cur     *chunk // being filled, nil when there is none
+	next    int    // index of the piece that the next chunk begins with
 	// linked has what became of the inodes that were linked in place. One of
 	// them may have several names in the source.
 	linked map[inode]stat
@@ -33,7 +34,8 @@ func (h *hasher) read(ctx context.Context) error {
 			close(c)
 		}
 	}()
-	r := &reader{hasher: h, ctx: ctx, linked: map[inode]stat{}}
+	r := &reader{hasher: h, ctx: ctx, linked: map[inode]stat{}, folders: folders{top: h.src.root}}
+	defer func() { _ = r.folders.close() }()
 	for i := range h.src.files {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -61,13 +63,12 @@ func (h *hasher) read(ctx context.Context) error {
 // file system could make one.
 func (r *reader) file(i int) error {
 	e := &r.src.files[i]
-	// Without O_NONBLOCK a named pipe that took the file's place would block.
-	in, err := r.src.root.OpenFile(e.path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	in, err := r.open(e.path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) {
 			return r.src.changed(e.path)
 		}
-		return fmt.Errorf("publish %s: %w", r.src.path, err)
+		return fmt.Errorf("open %s: %w", e.path, cause(err))
 	}
 	defer func() { _ = in.Close() }()
 	if err := r.same(in, e); err != nil {
@@ -79,7 +80,7 @@ func (r *reader) file(i int) error {
 	}
 	from, err := r.dst.begin(in, e)
 	if err != nil {
-		return fmt.Errorf("publish %s: %w", r.src.path, err)
+		return err
 	}
 	if from != in {
 		defer func() { _ = from.Close() }()
@@ -87,7 +88,7 @@ func (r *reader) file(i int) error {
 	if r.dst.method == InPlace {
 		// The new link has changed the inode's times.
 		if e.stat, err = fileStat(in); err != nil {
-			return fmt.Errorf("publish %s: %w", r.src.path, err)
+			return err
 		}
 		r.linked[inode{e.stat.dev, e.stat.ino}] = e.stat
 	}
@@ -100,11 +101,20 @@ func (r *reader) file(i int) error {
 	return r.same(in, e)
 }
 
+func (r *reader) open(path string) (*os.File, error) {
+	dir, base, err := r.folders.open(path)
+	if err != nil {
+		return nil, err
+	}
+	// Without O_NONBLOCK a named pipe that took the file's place would block.
+	return dir.OpenFile(base, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+}
+
 // same checks that an open file is still what the scan has seen.
 func (r *reader) same(f *os.File, e *entry) error {
 	now, err := fileStat(f)
 	if err != nil {
-		return fmt.Errorf("publish %s: %w", r.src.path, err)
+		return err
 	}
 	if linked, ok := r.linked[inode{e.stat.dev, e.stat.ino}]; ok {
 		e.stat = linked // another name of a file that was linked before
@@ -130,7 +140,6 @@ func (r *reader) empty(i int) {
 // content reads file i from an open file into chunks.
 func (r *reader) content(i int, from *os.File) error {
 	size := r.src.files[i].stat.size
-	var out *output
 	for off := int64(0); off < size; {
 		if err := r.ensure(); err != nil {
 			return err
@@ -142,16 +151,9 @@ func (r *reader) content(i int, from *os.File) error {
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				return r.src.changed(r.src.files[i].path)
 			}
-			return fmt.Errorf("publish %s: %w", r.src.path, err)
+			return fmt.Errorf("read %s: %w", r.src.files[i].path, cause(err))
 		}
 		s := segment{file: i, off: off, data: buf, whole: int64(n) == size, last: off+int64(n) == size, copy: r.dst.method == Copy}
-		if s.copy && !s.whole && out == nil {
-			var err error
-			if out, err = r.dst.open(r.src.files[i].path, size); err != nil {
-				return err
-			}
-		}
-		s.out = out
 		r.cur.data = r.cur.data[:have+n]
 		r.cur.segs = append(r.cur.segs, s)
 		off += int64(n)

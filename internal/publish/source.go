@@ -60,17 +60,17 @@ const tick = 25 * time.Millisecond
 func openSource(ctx context.Context, path, name string, forbidden stat) (*source, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("publish %s: %w", path, err)
+		return nil, err
 	}
 	if name == "" {
 		name = filepath.Base(abs)
 	}
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return nil, fmt.Errorf("publish %s: %w", path, err)
+		return nil, err
 	}
 	st, err := os.Stat(abs)
 	if err != nil {
-		return nil, fmt.Errorf("publish: %w", err)
+		return nil, err
 	}
 	s := &source{path: path, kind: manifest.KindTree, name: name}
 	folder := abs
@@ -78,10 +78,10 @@ func openSource(ctx context.Context, path, name string, forbidden stat) (*source
 	case st.Mode().IsRegular():
 		s.kind, folder = manifest.KindFile, filepath.Dir(abs)
 	case !st.IsDir():
-		return nil, fmt.Errorf("publish %s: it is a %s, neither file nor folder", path, typeName(st.Mode()))
+		return nil, fmt.Errorf("it is a %s, neither file nor folder", typeName(st.Mode()))
 	}
 	if s.root, err = os.OpenRoot(folder); err != nil {
-		return nil, fmt.Errorf("publish %s: %w", path, err)
+		return nil, err
 	}
 	if err := s.settle(ctx, filepath.Base(abs), forbidden); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -114,7 +114,7 @@ func (s *source) settle(ctx context.Context, base string, forbidden stat) error 
 		case <-time.After(tick - age):
 		}
 	}
-	return fmt.Errorf("publish %s: %w: something writes to it all the time", s.path, ErrSourceChanged)
+	return fmt.Errorf("%w: something writes to it all the time", ErrSourceChanged)
 }
 
 // scan lists the source.
@@ -156,7 +156,7 @@ func (s *source) verify(ctx context.Context, forbidden stat) error {
 
 // changed is the error for a file that was changed during the publish.
 func (s *source) changed(path string) error {
-	return fmt.Errorf("publish %s: %w: %s; nothing was published, try again when nothing writes there", s.path, ErrSourceChanged, path)
+	return fmt.Errorf("%w: %s; nothing was published, try again when nothing writes there", ErrSourceChanged, path)
 }
 
 func firstDifference(a, b []entry) (path string, ok bool) {

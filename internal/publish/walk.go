@@ -56,7 +56,7 @@ func (p *problems) err() error {
 func (w *walk) run(base string) error {
 	top, err := w.src.root.Open(".")
 	if err != nil {
-		return fmt.Errorf("publish %s: %w", w.src.path, err)
+		return err
 	}
 	defer func() { _ = top.Close() }()
 	if w.src.kind == manifest.KindFile {
@@ -71,7 +71,7 @@ func (w *walk) run(base string) error {
 		err = errors.New("there is no file in it: a release has at least one, or an emptied folder would empty every node")
 	}
 	if err != nil {
-		return fmt.Errorf("publish %s: %w", w.src.path, err)
+		return err
 	}
 	return nil
 }

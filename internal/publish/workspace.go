@@ -30,22 +30,22 @@ type workspace struct {
 func openWorkspace(st *store.Store) (*workspace, error) {
 	root := st.Root()
 	if err := root.MkdirAll(workDir, 0o700); err != nil {
-		return nil, fmt.Errorf("publish into %s: %w", st.Dir(), err)
+		return nil, fmt.Errorf("%s: %w", st.Dir(), err)
 	}
 	lock, err := root.Open(workDir)
 	if err != nil {
-		return nil, fmt.Errorf("publish into %s: %w", st.Dir(), err)
+		return nil, fmt.Errorf("%s: %w", st.Dir(), err)
 	}
 	w := &workspace{st: st, lock: lock}
 	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("publish into %s: %w", st.Dir(), ErrBusy), lock.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", st.Dir(), ErrBusy), lock.Close())
 	}
 	if err == nil {
 		err = w.reset()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("publish into %s: %w", st.Dir(), err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", st.Dir(), err), lock.Close())
 	}
 	return w, nil
 }
