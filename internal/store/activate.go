@@ -157,9 +157,9 @@ func (s *Store) switchTo(r *Release, j journalRec) error {
 	if err != nil {
 		return err
 	}
-	// A crash between the rename in Commit and its sync leaves a release that
-	// is complete, but not yet for good.
-	if err := s.fs.syncDir(releasesDir); err != nil {
+	// A Commit that failed between its rename and its sync leaves a release
+	// that is complete, but not yet for good.
+	if err := s.syncReleases(); err != nil {
 		return err
 	}
 	if err := s.writeChanged(j.Previous, r); err != nil {

@@ -39,6 +39,10 @@ func (s *Store) Commit(ctx context.Context, id string) (*Release, error) {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	if r.Complete {
+		// An earlier call may have failed between the rename and the sync.
+		if err := s.syncReleases(); err != nil {
+			return nil, fmt.Errorf("commit release %s of channel %s: %w", id, r.Manifest.Channel, err)
+		}
 		return r, nil
 	}
 	done, err := s.commit(ctx, r)
@@ -67,10 +71,8 @@ func (s *Store) commit(ctx context.Context, r *Release) (*Release, error) {
 	// From here on the release is complete for this process, whatever happens:
 	// the folder has moved. Only a power cut could put it back into staging.
 	s.remember(done)
-	for _, d := range []string{releasesDir, stagingDir} {
-		if err := s.fs.syncDir(d); err != nil {
-			return nil, err
-		}
+	if err := s.syncReleases(); err != nil {
+		return nil, err
 	}
 	if err := s.fs.removeIfThere(done.path + "/" + progressFile); err != nil {
 		s.log.Warn("cannot remove the progress file of a complete release", zap.Error(err))

@@ -39,7 +39,11 @@ func (c *content) finishFile(f *manifest.File, sync bool) error {
 			return err
 		}
 	}
-	return c.do(op{kind: "sync", path: name}, func() error {
+	kind := "sync"
+	if !sync {
+		kind = "set mode and time of"
+	}
+	return c.do(op{kind: kind, path: name}, func() error {
 		return withFile(c.root, name, st, func(h *os.File) error {
 			return settle(c.root, h, name, mode, f.MTime, sync)
 		})
@@ -105,7 +109,11 @@ func (c *content) finishDir(d manifest.Dir, sync bool) error {
 	if err != nil {
 		return explain("look at", c.abs(d.Path), err)
 	}
-	return c.do(op{kind: "sync folder", path: d.Path}, func() error {
+	kind := "sync folder"
+	if !sync {
+		kind = "set mode and time of"
+	}
+	return c.do(op{kind: kind, path: d.Path}, func() error {
 		return withFile(c.root, d.Path, st, func(h *os.File) error {
 			return settle(c.root, h, d.Path, fs.FileMode(d.Mode), d.MTime, sync)
 		})

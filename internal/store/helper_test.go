@@ -225,3 +225,14 @@ func list(t *testing.T, dir string) []string {
 	}
 	return out
 }
+
+// fastDir returns a folder in memory where there is one: what is tested there
+// makes thousands of syncs, and loses what was not synced by itself.
+func fastDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "store")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}

@@ -130,6 +130,11 @@ func (s *Store) removeLive(r *Release) error {
 // sweep removes what belongs to releases that are gone, and what a crash in the
 // middle of a removal left.
 func (s *Store) sweep() error {
+	// Before the content of a removed release is deleted its removal is
+	// durable: otherwise a power cut could bring it back with parts missing.
+	if err := s.syncReleases(); err != nil {
+		return err
+	}
 	if err := s.clean(trashDir); err != nil {
 		return err
 	}

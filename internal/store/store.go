@@ -124,7 +124,15 @@ func (s *Store) start() error {
 	if s.lock, err = takeLock(s.root, s.dir, s.log); err != nil {
 		return err
 	}
-	if err := s.clean(tmpDir, trashDir); err != nil {
+	// What the last process renamed without having come to sync it is relied on
+	// from here on.
+	if err := s.syncReleases(); err != nil {
+		return err
+	}
+	if err := s.clean(tmpDir); err != nil {
+		return err
+	}
+	if err := s.clean(trashDir); err != nil {
 		return err
 	}
 	if s.db, err = s.openState(); err != nil {
@@ -174,18 +182,26 @@ func (s *Store) makeFolders() error {
 	return s.fs.syncDir(".")
 }
 
-// clean deletes what a crash left in folders for temporary things.
-func (s *Store) clean(dirs ...string) error {
-	for _, dir := range dirs {
-		entries, err := readDir(s.root, dir)
-		if err != nil {
-			return explain("read folder", filepath.Join(s.dir, dir), err)
+// syncReleases makes durable which releases there are, staged and complete.
+func (s *Store) syncReleases() error {
+	for _, d := range []string{releasesDir, stagingDir} {
+		if err := s.fs.syncDir(d); err != nil {
+			return err
 		}
-		for _, e := range entries {
-			// What cannot be deleted takes space, no more.
-			if err := s.fs.purge(dir + "/" + e.Name()); err != nil {
-				s.log.Warn("cannot delete what is no longer needed", zap.Error(err))
-			}
+	}
+	return nil
+}
+
+// clean deletes what is in a folder for temporary things. What cannot be
+// deleted takes space, no more.
+func (s *Store) clean(dir string) error {
+	entries, err := readDir(s.root, dir)
+	if err != nil {
+		return explain("read folder", s.abs(dir), err)
+	}
+	for _, e := range entries {
+		if err := s.fs.purge(dir + "/" + e.Name()); err != nil {
+			s.log.Warn("cannot delete what is no longer needed", zap.Error(err))
 		}
 	}
 	return nil

@@ -1,0 +1,517 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// What a fault does at the step it is set to.
+type fault int
+
+const (
+	refuse   fault = iota // the step fails, later ones work
+	kill                  // the process dies before the step
+	powerCut              // as kill, and what was not synced is lost
+)
+
+func (f fault) String() string { return [...]string{"error", "kill -9", "power cut"}[f] }
+
+var errInjected = errors.New("injected")
+
+// faults is the step hook of a run: it counts steps, and strikes at one.
+type faults struct {
+	dir  string
+	kind fault
+	at   int // 0 for never
+
+	mu    sync.Mutex
+	n     int
+	dead  bool
+	where op
+	undo  []*undo
+	// dirty has the files whose bytes are not synced, by their present path.
+	dirty map[string]bool
+	// early has what was deleted though a power cut would bring its name back.
+	early []string
+}
+
+// undo takes back a change that is not durable: one of entries of folders.
+type undo struct {
+	// path is what was made, removed or renamed to; like from it follows
+	// renames of folders above it.
+	path string
+	from string // where a rename came from
+	// restore puts back what was at path before.
+	restore func(path string)
+}
+
+// durable says whether a sync of the folder makes the change durable.
+func (u *undo) durable(folder string) bool {
+	return path.Dir(u.path) == folder || u.from != "" && path.Dir(u.from) == folder
+}
+
+func (f *faults) step(o op) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+	if f.dead {
+		return errInjected
+	}
+	if f.n == f.at {
+		f.where = o
+		f.dead = f.kind != refuse
+		return errInjected
+	}
+	if f.dirty != nil {
+		f.record(o)
+	}
+	return nil
+}
+
+func (f *faults) path(p string) string { return filepath.Join(f.dir, p) }
+
+func (f *faults) exists(p string) bool {
+	_, err := os.Lstat(f.path(p))
+	return err == nil
+}
+
+// record notes how to take back the operation that is about to be done.
+func (f *faults) record(o op) {
+	switch o.kind {
+	case "make folder", "write", "make symlink", "make link":
+		if !f.exists(o.path) {
+			f.undo = append(f.undo, &undo{path: o.path})
+		}
+	case "copy":
+		f.undo = append(f.undo, &undo{path: o.to})
+	case "rename":
+		u := &undo{path: o.to, from: o.path, restore: f.keep(o.to)}
+		f.move(o.path, o.to)
+		f.undo = append(f.undo, u)
+	case "remove":
+		if f.exists(o.path) {
+			f.undo = append(f.undo, &undo{path: o.path, restore: f.keep(o.path)})
+		}
+	case "delete":
+		if slices.ContainsFunc(f.undo, func(u *undo) bool { return u.from != "" && u.path == o.path }) {
+			f.early = append(f.early, o.path)
+		}
+	case "sync":
+		delete(f.dirty, o.path)
+	case "sync folder":
+		f.undo = slices.DeleteFunc(f.undo, func(u *undo) bool { return u.durable(path.Clean(o.path)) })
+	case "sync file system of":
+		f.undo, f.dirty = nil, map[string]bool{}
+	}
+}
+
+// move lets everything that is noted follow a rename.
+func (f *faults) move(from, to string) {
+	follow := func(p string) string {
+		if rest, ok := strings.CutPrefix(p, from); ok && (rest == "" || rest[0] == '/') {
+			return to + rest
+		}
+		return p
+	}
+	for _, u := range f.undo {
+		u.path = follow(u.path)
+		if u.from != "" {
+			u.from = follow(u.from)
+		}
+	}
+	moved := map[string]bool{}
+	for p := range f.dirty {
+		moved[follow(p)] = true
+	}
+	f.dirty = moved
+}
+
+// keep returns what puts back the file or symlink that is at p now.
+func (f *faults) keep(p string) (restore func(string)) {
+	if target, err := os.Readlink(f.path(p)); err == nil {
+		return func(p string) { _ = os.Symlink(target, f.path(p)) }
+	}
+	if st, err := os.Lstat(f.path(p)); err != nil || !st.Mode().IsRegular() {
+		return nil
+	}
+	safe := filepath.Join(f.dir+".kept", fmt.Sprint(f.n))
+	if err := os.Link(f.path(p), safe); err != nil {
+		panic(err)
+	}
+	return func(p string) { _ = os.Link(safe, f.path(p)) }
+}
+
+// writes notes that a file is about to be written, and not synced, by who
+// fetches a release.
+func (f *faults) writes(p string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rel, err := filepath.Rel(f.dir, p)
+	if err != nil || f.dirty == nil || f.dead {
+		return
+	}
+	for d := path.Dir(rel); !f.exists(d) && d != "."; d = path.Dir(d) {
+		f.record(op{kind: "make folder", path: d})
+	}
+	f.record(op{kind: "write", path: rel})
+	f.dirty[rel] = true
+}
+
+// cut loses what was not synced: zeros where bytes were, and the folders'
+// entries as they were when they were last synced.
+func (f *faults) cut() {
+	for p := range f.dirty {
+		if st, err := os.Stat(f.path(p)); err == nil {
+			_ = os.WriteFile(f.path(p), make([]byte, st.Size()), 0o600)
+		}
+	}
+	for len(f.undo) > 0 {
+		u := f.undo[len(f.undo)-1]
+		f.undo = f.undo[:len(f.undo)-1]
+		if u.from != "" {
+			_ = os.Rename(f.path(u.path), f.path(u.from))
+			f.move(u.path, u.from)
+		} else if u.restore == nil {
+			_ = os.RemoveAll(f.path(u.path))
+		}
+		if u.restore != nil {
+			u.restore(u.path)
+		}
+	}
+}
+
+// life is a node over many restarts: releases that arrive one after the other,
+// and what the hook did.
+type life struct {
+	t        *testing.T
+	dir      string
+	releases []*fixture
+	opts     options
+	// runs has the attempt numbers that the hook was run with.
+	runs map[string][]int
+	// staged has the releases that were staged, which must not be lost.
+	staged map[string]bool
+	// again says that a hook may have been cut off more than once.
+	again bool
+}
+
+// live opens the store, checks that it is sound, and goes on from where it is
+// until everything is done or the fault strikes.
+func (l *life) live(f *faults) error {
+	o := l.opts
+	o.workers, o.step = 1, f.step
+	s, err := open(l.dir, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			l.t.Error(err)
+		}
+	}()
+	if !f.dead {
+		l.inspect(s)
+	}
+	for _, r := range l.releases {
+		if err := l.arrive(s, f, r); err != nil {
+			return err
+		}
+	}
+	_, err = s.Prune(context.Background(), 1, nil)
+	return err
+}
+
+// arrive does for one release what a node does.
+func (l *life) arrive(s *Store, f *faults, r *fixture) error {
+	data, sig, p := r.pointer()
+	if s.HighestSerial(r.m.Channel) > r.m.Serial {
+		return nil // superseded before
+	}
+	if err := s.PinKey(r.m.Channel, "key"); err != nil {
+		return err
+	}
+	rel, err := s.Stage(r.m, r.id, r.meta)
+	if err != nil {
+		return err
+	}
+	l.staged[r.id] = true
+	if !rel.Complete {
+		for p := range r.files {
+			f.writes(filepath.Join(rel.ContentRoot(), r.m.ContentPath(p)))
+		}
+		if err := r.fetch(rel); err != nil {
+			return err
+		}
+	}
+	if _, err := s.Commit(context.Background(), r.id); err != nil {
+		return err
+	}
+	if err := s.SetPointer(r.m.Channel, data, sig, p); err != nil {
+		return err
+	}
+	if _, err := s.Activate(context.Background(), r.id, WithHook()); err != nil {
+		return err
+	}
+	return l.hooks(s)
+}
+
+func (l *life) hooks(s *Store) error {
+	for _, p := range s.PendingHooks() {
+		attempt, err := s.HookStart(p.ID)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(p.ChangedFile); err != nil {
+			l.t.Errorf("hook without its list of changes: %v", err)
+		}
+		l.runs[p.ID] = append(l.runs[p.ID], attempt)
+		if err := s.HookDone(p.ID, "ok"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inspect checks what must hold after every start, whatever came before.
+func (l *life) inspect(s *Store) {
+	l.t.Helper()
+	for i, r := range l.releases {
+		rel, err := s.Release(r.id)
+		if err == nil && rel.Complete {
+			wantSound(l.t, s, r.id)
+		}
+		// One is removed when the second after it is live.
+		after, _ := s.Live(r.m.Channel)
+		gone := slices.IndexFunc(l.releases, func(f *fixture) bool { return f.id == after }) >= i+2
+		if err != nil && l.staged[r.id] && !gone {
+			l.t.Errorf("staged release %d is lost", r.m.Serial)
+		}
+		if _, _, p, perr := s.Pointer(r.m.Channel); perr == nil && p.Manifest == r.id && (err != nil || !rel.Complete) {
+			l.t.Errorf("the pointer names release %d, which is not complete", r.m.Serial)
+		}
+		if id, _ := s.Live(r.m.Channel); id == r.id {
+			wantLive(l.t, s, r)
+			due := slices.ContainsFunc(s.PendingHooks(), func(p PendingHook) bool { return p.ID == id })
+			if ran := len(l.runs[id]) > 0; due == s.Hooks(id).Finished || !due && !ran {
+				l.t.Errorf("live release %d: hook due %v, ran %v, record %+v", r.m.Serial, due, l.runs[id], s.Hooks(id))
+			}
+		}
+	}
+	l.inspectNames(s)
+	for _, d := range []string{tmpDir, trashDir} {
+		if left := list(l.t, filepath.Join(l.dir, d)); len(left) > 0 {
+			l.t.Errorf("%s holds %v", d, left)
+		}
+	}
+	err := s.view(func(t tx) error {
+		if open := keys(t, bucketJournal); len(open) > 0 {
+			l.t.Errorf("journal is open for %v", open)
+		}
+		return nil
+	})
+	if err != nil {
+		l.t.Error(err)
+	}
+}
+
+// inspectNames checks that nothing is visible but what is live, or was under
+// another name.
+func (l *life) inspectNames(s *Store) {
+	l.t.Helper()
+	for _, n := range list(l.t, l.dir) {
+		if n == ownDir {
+			continue
+		}
+		rec, err := s.nameRec(n)
+		if err != nil || rec.ID == "" {
+			l.t.Errorf("%s is visible, but not known: %v", n, err)
+			continue
+		}
+		for _, r := range l.releases {
+			if got, err := shown(l.dir, n); r.id == rec.ID && (err != nil || !maps.Equal(got, r.files)) {
+				l.t.Errorf("%s does not show release %d (%v)", n, r.m.Serial, err)
+			}
+		}
+	}
+}
+
+// finish lets the life go on without faults and checks how it ends.
+func (l *life) finish(f *faults) {
+	l.t.Helper()
+	if err := l.live(&faults{dir: l.dir}); err != nil {
+		l.t.Fatalf("cannot go on: %v", err)
+	}
+	s, err := Open(l.dir, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	l.inspect(s)
+	wantLive(l.t, s, l.releases[len(l.releases)-1])
+	for _, r := range l.releases {
+		want := []int{1}
+		if inRun := f.where.kind == "transaction" && f.where.path == "end of the hook of release "+r.id; inRun {
+			want = []int{1, 2}
+		}
+		if !slices.Equal(l.runs[r.id], want) && !(l.again && slices.Equal(l.runs[r.id], []int{1, 2})) {
+			l.t.Errorf("hook of release %d ran with attempts %v, want %v", r.m.Serial, l.runs[r.id], want)
+		}
+	}
+	if n := len(s.Releases()); n != 2 {
+		l.t.Errorf("%d releases are left, want the live and the previous one", n)
+	}
+}
+
+func lifetimes() map[string][]*fixture {
+	return map[string][]*fixture{
+		"trees":      {tree(1, "one"), tree(2, "two"), tree(3, "three")},
+		"files":      {iso(1, "one"), iso(2, "two"), iso(3, strings.Repeat("three", 1000))},
+		"same bytes": {iso(1, "same"), iso(2, "same"), iso(3, "same")},
+		"new names": {
+			makeFixture("new", "v1", 1, map[string]string{"v1": "one"}),
+			makeFixture("new", "v2", 2, map[string]string{"tree": "two"}),
+			makeFixture("new", "v3", 3, map[string]string{"v3": "three"}),
+			makeFixture("new", "v4", 4, map[string]string{"tree": "four"}),
+		},
+		"both kinds": {
+			makeFixture("mix", "it", 1, map[string]string{"it": "a file"}),
+			makeFixture("mix", "it", 2, map[string]string{"f": "in a tree"}),
+			makeFixture("mix", "it", 3, map[string]string{"it": "a file again"}),
+		},
+	}
+}
+
+// TestEveryFault lets every single step of a node's life go wrong, in each of
+// three ways.
+func TestEveryFault(t *testing.T) {
+	for name, releases := range lifetimes() {
+		for _, copies := range []bool{false, true} {
+			if copies && releases[0].m.Channel == "web" {
+				continue // a tree is never a hard link
+			}
+			for _, kind := range []fault{refuse, kill, powerCut} {
+				t.Run(fmt.Sprintf("%s/copies=%v/%v", name, copies, kind), func(t *testing.T) {
+					t.Parallel()
+					eachStep(t, releases, kind, options{noHardLinks: copies})
+				})
+			}
+		}
+	}
+}
+
+func eachStep(t *testing.T, releases []*fixture, kind fault, o options) {
+	base := fastDir(t)
+	for at := 1; ; at++ {
+		l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(at)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}, opts: o}
+		check(t, os.MkdirAll(l.dir+".kept", 0o700))
+		f := &faults{dir: l.dir, kind: kind, at: at, dirty: map[string]bool{}}
+		err := l.live(f)
+		if f.where == (op{}) {
+			check(t, err)
+			if at < 100 {
+				t.Errorf("only %d steps", at)
+			}
+			return
+		}
+		if kind != refuse && !errors.Is(err, errInjected) {
+			t.Errorf("step %d, %+v: error %v, want the injected one", at, f.where, err)
+		}
+		if kind == powerCut {
+			f.cut()
+		}
+		if len(f.early) > 0 {
+			t.Errorf("deleted before its removal was durable: %v", f.early)
+		}
+		l.finish(f)
+		check(t, os.RemoveAll(l.dir))
+		check(t, os.RemoveAll(l.dir+".kept"))
+		if t.Failed() {
+			t.Fatalf("after %v at step %d: %+v", kind, at, f.where)
+		}
+	}
+}
+
+// TestRetriesWithoutRestart lets a step fail once and tries again in the same
+// process, as a node does.
+func TestRetriesWithoutRestart(t *testing.T) {
+	for name, releases := range lifetimes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := fastDir(t)
+			for at := 1; ; at++ {
+				l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(at)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}}
+				f := &faults{dir: l.dir}
+				s, err := open(l.dir, options{workers: 1, step: f.step})
+				check(t, err)
+				f.at = f.n + at
+				for try := 0; ; try++ {
+					err := l.all(s, f)
+					if err == nil {
+						break
+					}
+					if try > 1 {
+						t.Fatalf("step %+v fails for good: %v", f.where, err)
+					}
+				}
+				wantLive(t, s, releases[len(releases)-1])
+				check(t, s.Close())
+				if f.where == (op{}) {
+					return
+				}
+				l.finish(f)
+				if t.Failed() {
+					t.Fatalf("after an error at step %d: %+v", at, f.where)
+				}
+			}
+		})
+	}
+}
+
+// TestPowerCutAfterKill kills the process and, some steps after its restart,
+// cuts the power: what the first process did not sync is lost as well.
+func TestPowerCutAfterKill(t *testing.T) {
+	for name, releases := range lifetimes() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := fastDir(t)
+			random := rand.New(rand.NewPCG(1, 2))
+			for run := range 150 {
+				l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(run)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}}
+				check(t, os.MkdirAll(l.dir+".kept", 0o700))
+				f := &faults{dir: l.dir, kind: kill, at: 20 + random.IntN(100), dirty: map[string]bool{}}
+				_ = l.live(f)
+				g := &faults{dir: l.dir, kind: powerCut, at: 1 + random.IntN(30), n: 1000, dirty: f.dirty, undo: f.undo}
+				g.at += g.n
+				_ = l.live(g)
+				g.cut()
+				l.again = true
+				l.finish(g)
+				if t.Failed() {
+					t.Fatalf("after kill -9 at %+v and power cut at %+v", f.where, g.where)
+				}
+				check(t, os.RemoveAll(l.dir))
+				check(t, os.RemoveAll(l.dir+".kept"))
+			}
+		})
+	}
+}
+
+func (l *life) all(s *Store, f *faults) error {
+	for _, r := range l.releases {
+		if err := l.arrive(s, f, r); err != nil {
+			return err
+		}
+	}
+	_, err := s.Prune(context.Background(), 1, nil)
+	return err
+}
