@@ -37,6 +37,7 @@ type bar struct {
 	start    time.Time
 	last     time.Time
 	drawn    bool
+	ended    bool // all of it was there when it was drawn last
 }
 
 func newBar(w io.Writer, what string) *bar {
@@ -49,10 +50,11 @@ func (b *bar) set(done, total int64, note string) {
 	if b.terminal {
 		every = 100 * time.Millisecond
 	}
-	if time.Since(b.last) < every && done < total {
+	ended := done >= total
+	if ended == b.ended && (time.Since(b.last) < every || ended && !b.terminal) {
 		return
 	}
-	b.last = time.Now()
+	b.last, b.ended = time.Now(), ended
 	percent := 100.0
 	if total > 0 {
 		percent = 100 * float64(done) / float64(total)

@@ -174,7 +174,7 @@ func (j *job) hookJob(cfg *config.Config, act *store.Activation, due store.Pendi
 func (n *Node) prune(ctx context.Context) {
 	busy := func(id string) bool {
 		for _, j := range n.releases.list() {
-			if j.id == id && !j.complete.Load() && !j.superseded.Load() {
+			if j.id == id && !j.complete.Load() && !j.gone.Load() {
 				return true
 			}
 		}
@@ -195,6 +195,7 @@ func (k *keeper) drop(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if j := k.jobs[id]; j != nil {
+		j.gone.Store(true)
 		j.cancel()
 	}
 }

@@ -171,7 +171,7 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 	}
 	n.log.Info("published", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial), zap.String("name", res.Name), zap.String("release", res.ID), zap.Int64("bytes", res.Size))
 	if n.engine != nil {
-		n.releases.want(res.ID)
+		n.releases.want(ctx, res.ID)
 	} else {
 		n.tell(res.Channel)
 	}

@@ -176,7 +176,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		return err
 	}
 	f.log.Info("new release", zap.String("channel", channel), zap.Uint64("serial", p.Serial), zap.String("name", p.Name), zap.String("release", rel.ID), zap.Int64("bytes", rel.Manifest.Size))
-	n.releases.want(rel.ID)
+	n.releases.want(ctx, rel.ID)
 	return nil
 }
 

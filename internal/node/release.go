@@ -44,7 +44,12 @@ func newKeeper(n *Node) *keeper {
 }
 
 // want starts a job for a staged or complete release that has none.
-func (k *keeper) want(id string) { k.wanted <- id }
+func (k *keeper) want(ctx context.Context, id string) {
+	select {
+	case k.wanted <- id:
+	case <-ctx.Done(): // the next start finds the release in the store
+	}
+}
 
 // run starts a job for every release that the store has a use for, then for
 // those that become wanted, and returns when all jobs have ended.
@@ -90,7 +95,7 @@ func (k *keeper) start(ctx context.Context, g *errgroup.Group, id string) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	j := &job{node: k.node, id: id, m: rel.Manifest, cancel: cancel, ended: make(chan struct{}), started: time.Now(),
+	j := &job{node: k.node, id: id, m: rel.Manifest, cancel: cancel, started: time.Now(),
 		log: k.node.log.Named("release").With(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
 	j.setState(stateStarting)
 	k.supersede(rel)
@@ -101,7 +106,6 @@ func (k *keeper) start(ctx context.Context, g *errgroup.Group, id string) {
 			k.mu.Lock()
 			delete(k.jobs, id)
 			k.mu.Unlock()
-			close(j.ended)
 		}()
 		j.keepTrying(ctx)
 		return nil
@@ -114,20 +118,9 @@ func (k *keeper) supersede(rel *store.Release) {
 	for _, j := range k.jobs {
 		if j.m.Channel == rel.Manifest.Channel && j.m.Serial < rel.Manifest.Serial && !j.complete.Load() {
 			j.log.Info("superseded by a newer release", zap.Uint64("newer", rel.Manifest.Serial))
-			j.superseded.Store(true)
+			j.gone.Store(true)
 			j.cancel()
 		}
-	}
-}
-
-// stop ends the job of a release, if it has one, and waits for it.
-func (k *keeper) stop(id string) {
-	k.mu.Lock()
-	j := k.jobs[id]
-	k.mu.Unlock()
-	if j != nil {
-		j.cancel()
-		<-j.ended
 	}
 }
 
@@ -171,13 +164,12 @@ type job struct {
 	m       *manifest.Manifest
 	log     *zap.Logger
 	cancel  context.CancelFunc
-	ended   chan struct{}
 	started time.Time
 
-	complete   atomic.Bool
-	superseded atomic.Bool
-	state      atomic.Value // string
-	problem    atomic.Value // string: the last error
+	complete atomic.Bool
+	gone     atomic.Bool  // superseded or removed: it will not come back
+	state    atomic.Value // string
+	problem  atomic.Value // string: the last error
 
 	mu        sync.Mutex
 	torrent   *swarm.Torrent
@@ -254,7 +246,11 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 	j.torrent, j.announces = tor, nil
 	j.mu.Unlock()
 	n.admit(t.InfoHash, j.m.Name, tor)
-	defer n.dismiss(t.InfoHash)
+	defer func() {
+		if j.gone.Load() { // the tracker keeps the peers of the others over a restart
+			n.dismiss(t.InfoHash)
+		}
+	}()
 	n.tell(j.m.Channel)
 	for _, a := range j.announcers(t.InfoHash, tor) {
 		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
@@ -270,7 +266,7 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 		g.Go(func() error { return ignoreCancel(f.Run(ctx)) })
 	}
 	g.Go(func() error {
-		if err := j.finish(ctx, rel, tor, ps); err != nil {
+		if err := j.finish(ctx, rel, t, tor, ps); err != nil {
 			return err
 		}
 		j.setState(stateSeeding)
@@ -281,7 +277,7 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 }
 
 // finish waits for the last piece, then commits, activates and runs the hook.
-func (j *job) finish(ctx context.Context, rel *store.Release, tor *swarm.Torrent, ps *pieces.Store) error {
+func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, tor *swarm.Torrent, ps *pieces.Store) error {
 	n := j.node
 	if !rel.Complete {
 		j.setState(stateFetching)
@@ -304,6 +300,7 @@ func (j *job) finish(ctx context.Context, rel *store.Release, tor *swarm.Torrent
 	}
 	j.complete.Store(true)
 	j.problem.Store("")
+	n.admit(t.InfoHash, j.m.Name, tor)
 	if n.role == config.RoleMaster {
 		return nil
 	}

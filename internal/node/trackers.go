@@ -13,7 +13,8 @@ import (
 	"distd/pkg/tracker"
 )
 
-// admit lets the node's tracker serve a release, with the node itself as a peer.
+// admit lets the node's tracker serve a release, with the node itself as a
+// peer: as one that lacks pieces until it has them all.
 func (n *Node) admit(ih [20]byte, name string, tor *swarm.Torrent) {
 	if n.tracker == nil {
 		return
