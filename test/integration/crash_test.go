@@ -1,0 +1,271 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"distd/internal/node"
+)
+
+const (
+	crashSize = 48 << 20
+	crashRate = 16 << 20 // bytes a second over the long link
+)
+
+// farm is a master, a seed behind a slow link, and a leaf.
+type farm struct {
+	master, seed, leaf *member
+	link               *throttle
+	runs               func() []string // the leaf's hook
+}
+
+func newFarm(t *testing.T, perSecond int) *farm {
+	t.Helper()
+	f := &farm{master: newMaster(t)}
+	f.link = newThrottle(t, f.master.addr+":8443", perSecond)
+	f.seed = newSeed(t, f.master, "https://"+f.link.addr)
+	hook, runs := countingHook(t)
+	f.leaf, f.runs = newLeaf(t, f.seed, "-hook="+hook), runs
+	return f
+}
+
+// middle waits until a member has some share of a release, between the given
+// per cents, and returns its state then.
+func middle(t *testing.T, m *member, channel string, serial uint64, low, high int) node.ReleaseStatus {
+	t.Helper()
+	var r node.ReleaseStatus
+	await(t, 20*time.Second, fmt.Sprintf("the %s has %d%% of the release", m.role, low), func() bool {
+		r = m.release(channel, serial)
+		return r.Pieces > 0 && r.Have*100 >= r.Pieces*low
+	})
+	if r.Have*100 > r.Pieces*high {
+		t.Fatalf("the %s has %d of %d pieces already: the link is too fast for this test", m.role, r.Have, r.Pieces)
+	}
+	return r
+}
+
+// whole waits until seed and leaf have the content live and checks that the
+// hook has run exactly once.
+func (f *farm) whole(t *testing.T, name string, data []byte) {
+	t.Helper()
+	awaitFile(t, 30*time.Second, filepath.Join(f.seed.dir, name), data)
+	awaitFile(t, 30*time.Second, filepath.Join(f.leaf.dir, name), data)
+	await(t, 10*time.Second, "the hook has run", func() bool { return len(f.runs()) > 0 })
+	await(t, 10*time.Second, "the hook is done", func() bool { return f.leaf.release("web", 1).HookOutcome == "done" })
+	if runs := f.runs(); len(runs) != 1 || !strings.HasPrefix(runs[0], "1 1 ") {
+		t.Errorf("hook runs %q, want one, with attempt 1", runs)
+	}
+}
+
+// carriedOnce checks that no more came over the long link than the content and
+// what was on its way when something crashed.
+func (f *farm) carriedOnce(t *testing.T, size int) {
+	t.Helper()
+	if got := f.link.carried.Load(); got > int64(size)*108/100 {
+		t.Errorf("%d bytes came over the long link for a release of %d: verified pieces were fetched again", got, size)
+	}
+}
+
+func TestMasterCrash(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, crashRate)
+	path, data := payload(t, "site.tar", crashSize)
+	f.master.publish("web", path)
+	middle(t, f.seed, "web", 1, 30, 70)
+	f.master.kill9()
+	f.master.restart()
+	f.whole(t, "site.tar", data)
+	f.carriedOnce(t, len(data))
+}
+
+func TestSeedCrash(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, crashRate)
+	path, data := payload(t, "site.tar", crashSize)
+	f.master.publish("web", path)
+	before := middle(t, f.seed, "web", 1, 40, 80)
+	f.seed.kill9()
+	f.seed.restart()
+	f.whole(t, "site.tar", data)
+	f.carriedOnce(t, len(data))
+	after := f.seed.release("web", 1)
+	if had := before.Size - before.BytesLeft; after.FromMirrors > before.Size-had {
+		t.Errorf("the seed had %d of %d bytes before the crash and fetched %d after it", had, before.Size, after.FromMirrors)
+	}
+}
+
+func TestLeafCrash(t *testing.T) {
+	t.Parallel()
+	f := newFarm(t, crashRate)
+	path, data := payload(t, "site.tar", crashSize)
+	f.master.publish("web", path)
+	before := middle(t, f.leaf, "web", 1, 40, 80)
+	f.leaf.kill9()
+	if _, err := os.Stat(filepath.Join(f.leaf.dir, "site.tar")); err == nil {
+		t.Error("an unfinished release is live")
+	}
+	f.leaf.restart()
+	f.whole(t, "site.tar", data)
+	after := f.leaf.release("web", 1)
+	if had := before.Size - before.BytesLeft; after.FromPeers > before.Size-had {
+		t.Errorf("the leaf had %d of %d bytes before the crash and fetched %d after it", had, before.Size, after.FromPeers)
+	}
+	if after.FromPeers == 0 {
+		t.Error("the leaf fetched nothing after the crash: it was not in the middle")
+	}
+	// What is live and done stays so over another crash, and the hook is not
+	// run again.
+	f.leaf.kill9()
+	f.leaf.restart()
+	await(t, 10*time.Second, "the leaf seeds again", func() bool { return f.leaf.release("web", 1).State == "seeding" })
+	f.whole(t, "site.tar", data)
+}
+
+// TestCrashInHook kills a leaf while its hook runs: the hook ends with it, and
+// is run again with the next attempt number.
+func TestCrashInHook(t *testing.T) {
+	t.Parallel()
+	master := newMaster(t)
+	seed := newSeed(t, master, "")
+	dir := t.TempDir()
+	log, hook := filepath.Join(dir, "log"), filepath.Join(dir, "hook.sh")
+	script := fmt.Sprintf("#!/bin/sh\necho \"begin $DISTD_SERIAL $DISTD_ATTEMPT $$\" >> '%[1]s'\n"+
+		"[ $DISTD_ATTEMPT = 1 ] && sleep 60\necho \"end $DISTD_SERIAL $DISTD_ATTEMPT\" >> '%[1]s'\n", log)
+	must(t, os.WriteFile(hook, []byte(script), 0o755))
+	leaf := newLeaf(t, seed, "-hook="+hook)
+	path, data := payload(t, "site.tar", 1<<20)
+	master.publish("web", path)
+	lines := func() []string {
+		b, _ := os.ReadFile(log)
+		return strings.Split(strings.TrimSpace(string(b)), "\n")
+	}
+	await(t, 20*time.Second, "the hook has begun", func() bool { return strings.HasPrefix(lines()[0], "begin 1 1 ") })
+	pid, err := strconv.Atoi(strings.Fields(lines()[0])[3])
+	must(t, err)
+	t.Cleanup(func() { _ = syscall.Kill(-pid, syscall.SIGKILL) })
+	awaitFile(t, time.Second, filepath.Join(leaf.dir, "site.tar"), data) // it is live before its hook runs
+	leaf.kill9()
+	await(t, 5*time.Second, "the hook of the killed leaf has ended", func() bool { return syscall.Kill(pid, 0) != nil })
+	leaf.restart()
+	await(t, 10*time.Second, "the hook has run again", func() bool { return len(lines()) == 3 })
+	got := lines()
+	if !strings.HasPrefix(got[1], "begin 1 2 ") || got[2] != "end 1 2" {
+		t.Errorf("hook runs %q, want a second one with attempt 2", got)
+	}
+	await(t, 5*time.Second, "the outcome is recorded", func() bool {
+		r := leaf.release("web", 1)
+		return r.HookAttempts == 2 && r.HookOutcome == "done"
+	})
+	leaf.kill9()
+	leaf.restart()
+	await(t, 10*time.Second, "the leaf seeds again", func() bool { return leaf.release("web", 1).State == "seeding" })
+	if got := lines(); len(got) != 3 {
+		t.Errorf("hook runs %q: it ran again though it was done", got)
+	}
+}
+
+// TestRandomCrashes kills members at random moments while releases come one
+// after the other. Whoever looks at a live file sees a whole release.
+func TestRandomCrashes(t *testing.T) {
+	t.Parallel()
+	const rounds, size = 10, 6 << 20
+	rnd := seeded(t)
+	f := newFarm(t, 64<<20)
+	known := make([][]byte, rounds)
+	paths := make([]string, rounds)
+	for i := range rounds {
+		paths[i], known[i] = payload(t, "site.tar", size+i)
+	}
+	look := newWatcher(t, known, filepath.Join(f.leaf.dir, "site.tar"), filepath.Join(f.seed.dir, "site.tar"))
+	for i := range rounds {
+		victim := []*member{f.leaf, f.leaf, f.seed, f.master}[rnd.IntN(4)]
+		pause := time.Duration(rnd.IntN(400)) * time.Millisecond
+		published := make(chan int, 1)
+		go func() {
+			_, _, code := run(t, bin, "publish", "-dir="+f.master.dir, "-channel=web", paths[i])
+			published <- code
+		}()
+		time.Sleep(pause)
+		t.Logf("round %d: kill the %s after %s", i, victim.role, pause)
+		victim.kill9()
+		victim.restart()
+		if code := <-published; code != 0 {
+			if victim != f.master {
+				t.Errorf("publish of round %d: exit code %d", i, code)
+			}
+			f.master.publish("web", paths[i])
+		}
+	}
+	for _, m := range []*member{f.leaf, f.seed} {
+		awaitFile(t, 30*time.Second, filepath.Join(m.dir, "site.tar"), known[rounds-1])
+	}
+	await(t, 10*time.Second, "the hook of the last release is done", func() bool {
+		s, err := f.leaf.status()
+		if err != nil || len(s.Releases) == 0 {
+			return false
+		}
+		last := s.Releases[len(s.Releases)-1]
+		return last.ID == s.Channels[0].Live && last.HookOutcome == "done"
+	})
+	if looks := look.stop(); looks < rounds {
+		t.Errorf("the live files were looked at only %d times", looks)
+	}
+	seen := map[string]bool{}
+	for _, line := range f.runs() {
+		run := strings.Join(strings.Fields(line)[:2], " ")
+		if seen[run] {
+			t.Errorf("the hook ran twice as %q (serial and attempt)", run)
+		}
+		seen[run] = true
+	}
+	for _, m := range []*member{f.master, f.seed, f.leaf} {
+		if out, stderr, code := run(t, bin, "verify", "-dir="+m.dir); code != 0 {
+			t.Errorf("verify on the %s: exit code %d\n%s%s", m.role, code, out, stderr)
+		}
+	}
+}
+
+// watcher reads live files all the time and reports what is no whole release.
+type watcher struct {
+	quit  chan struct{}
+	looks chan int
+}
+
+func newWatcher(t *testing.T, known [][]byte, files ...string) *watcher {
+	w := &watcher{make(chan struct{}), make(chan int, 1)}
+	go func() {
+		n := 0
+		defer func() { w.looks <- n }()
+		for {
+			for _, file := range files {
+				b, err := os.ReadFile(file)
+				if err != nil {
+					continue // nothing is live yet
+				}
+				n++
+				if i := len(b) - len(known[0]); i < 0 || i >= len(known) || !bytes.Equal(b, known[i]) {
+					t.Errorf("%s holds %d bytes that are no whole release", file, len(b))
+				}
+			}
+			select {
+			case <-w.quit:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return w
+}
+
+// stop ends the watcher and returns how often it has seen a live file.
+func (w *watcher) stop() int {
+	close(w.quit)
+	return <-w.looks
+}
