@@ -195,6 +195,7 @@ type member struct {
 	addr string // loopback address
 	dir  string
 	args []string
+	wrap []string // a command that the daemon's command is given to
 }
 
 // url is the member's HTTP address.
@@ -256,7 +257,8 @@ func (m *member) restart() {
 	if err := os.MkdirAll(m.dir, 0o755); err != nil {
 		m.t.Fatal(err)
 	}
-	m.proc = start(m.t, append([]string{bin, "-log-level=debug"}, m.args...)...)
+	argv := append(m.wrap[:len(m.wrap):len(m.wrap)], bin, "-log-level=debug")
+	m.proc = start(m.t, append(argv, m.args...)...)
 	m.proc.name = m.role
 	await(m.t, 20*time.Second, m.role+" answers", func() bool {
 		select {
