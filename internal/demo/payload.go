@@ -15,8 +15,9 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"time"
 )
 
@@ -46,8 +47,10 @@ func makePayload(path, bin string, version int) (err error) {
 	if err := addFile(w, "distd", bin); err != nil {
 		return err
 	}
-	if err := addTree(w, count, filepath.Join(runtime.GOROOT(), "src")); err != nil {
-		return err
+	if root := goRoot(); root != "" {
+		if err := addTree(w, count, filepath.Join(root, "src")); err != nil {
+			return err
+		}
 	}
 	if left := payloadSize - count.n; left > 0 {
 		filler := make([]byte, left)
@@ -86,12 +89,21 @@ func addFile(w *tar.Writer, name, path string) error {
 	return addBytes(w, name, b)
 }
 
-// addTree adds the files below dir until the payload is large enough. That dir
-// is not there is fine: not every machine has the Go tree.
-func addTree(w *tar.Writer, count *counter, dir string) error {
-	if _, err := os.Stat(dir); err != nil {
-		return nil
+// goRoot is the Go tree of this machine, or empty: not every machine has one.
+func goRoot() string {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	root := strings.TrimSpace(string(out))
+	if err != nil || root == "" {
+		return ""
 	}
+	if _, err := os.Stat(filepath.Join(root, "src")); err != nil {
+		return ""
+	}
+	return root
+}
+
+// addTree adds the files below dir until the payload is large enough.
+func addTree(w *tar.Writer, count *counter, dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err

@@ -34,9 +34,10 @@ func validHost(raw string) (string, bool) {
 	if raw == "" || len(raw) > maxHost {
 		return "", false
 	}
-	host, port := raw, ""
+	host := raw
 	if i := strings.LastIndexByte(raw, ':'); i >= 0 && !strings.HasSuffix(raw, "]") {
-		host, port = raw[:i], raw[i+1:]
+		port := raw[i+1:]
+		host = raw[:i]
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' {
 			return "", false
 		}

@@ -37,7 +37,7 @@ func (s *Server) serveHTTP(rw http.ResponseWriter, r *http.Request) {
 	s.metrics.inFlight.Inc()
 	defer func() {
 		p := recover()
-		if p != nil && p != http.ErrAbortHandler {
+		if err, _ := p.(error); p != nil && !errors.Is(err, http.ErrAbortHandler) {
 			s.log.Error("panic while answering a request", zap.String("path", r.URL.Path), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			if w.code == 0 {
 				w.fail(http.StatusInternalServerError, "internal error")

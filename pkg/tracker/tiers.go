@@ -20,11 +20,11 @@ type endpoint struct {
 	trackerID string
 	notBefore time.Time // of the next attempt, after a failure
 	backoff   *backoff.ExponentialBackOff
-	status    TrackerStatus
+	status    Status
 }
 
-// TrackerStatus is how it goes with one tracker.
-type TrackerStatus struct {
+// Status is how it goes with one tracker.
+type Status struct {
 	URL  string `json:"url"`
 	Tier int    `json:"tier"`
 	// LastAnnounce is the time of the last answer or failure, LastSuccess of the
@@ -74,7 +74,7 @@ func newEndpoint(name string, tier int) *endpoint {
 		backoff.WithMaxInterval(5*time.Minute),
 		backoff.WithMaxElapsedTime(0),
 	)}
-	e.status = TrackerStatus{URL: name, Tier: tier}
+	e.status = Status{URL: name, Tier: tier}
 	u, err := parseURL(name)
 	if err != nil {
 		e.never, e.status.Error = true, err.Error()
@@ -198,10 +198,10 @@ func (a *Announcer) toStop() []*endpoint {
 }
 
 // Status returns how it goes with each tracker, best tier first.
-func (a *Announcer) Status() []TrackerStatus {
+func (a *Announcer) Status() []Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var list []TrackerStatus
+	var list []Status
 	for _, tier := range a.tiers {
 		for _, e := range tier {
 			list = append(list, e.status)
