@@ -38,11 +38,11 @@ func (f *Fetcher) opened(l *lane) {
 	f.poke()
 }
 
-// waiting starts the clock of a lane that has sent a request after a pause.
+// waiting notes that a lane has sent a request and nothing is under way to it.
 func (f *Fetcher) waiting(l *lane) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.meter.begin(time.Now())
+	l.meter.last = time.Now()
 }
 
 // nextRun is the run of which the lane requests bytes next, or nil. It may wait

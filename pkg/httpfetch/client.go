@@ -104,7 +104,7 @@ func (c *Client) get(ctx context.Context, u *url.URL) (*conn, error) {
 	if k := c.kept(hostKey(u)); k != nil {
 		return k, nil
 	}
-	return c.dial(ctx, u)
+	return c.dial(ctx, u, nil)
 }
 
 func (c *Client) kept(key string) *conn {
@@ -140,27 +140,52 @@ func (c *Client) put(k *conn) {
 	})
 }
 
-// Warm opens n connections to the host of rawurl for what comes next, so that
-// their handshakes run beside a probe. Failures are left to those who will
-// need the connections.
+// warmFew is how many connections Warm opens before it knows the path.
+const warmFew = 4
+
+// Warm opens connections to the host of rawurl for what comes next, so that
+// their handshakes run beside a probe: n over a long path, and a few over a
+// short one. Failures are left to those who will need the connections.
 func (c *Client) Warm(ctx context.Context, rawurl string, n int) {
 	u, err := parseBase(rawurl)
 	if err != nil {
 		return
 	}
+	n = min(n, c.cfg.MaxIdle)
 	var wg sync.WaitGroup
-	for range min(n, c.cfg.MaxIdle) {
+	var more sync.Once
+	open := func(connected func(time.Duration)) {
 		wg.Go(func() {
-			if k, err := c.dial(ctx, u); err == nil {
+			if k, err := c.dial(ctx, u, connected); err == nil {
 				c.put(k)
 			}
+		})
+	}
+	for range min(n, warmFew) {
+		open(func(rtt time.Duration) {
+			if rtt < longPath {
+				return
+			}
+			more.Do(func() {
+				for range n - warmFew {
+					open(nil)
+				}
+			})
 		})
 	}
 	wg.Wait()
 }
 
-// dial opens a connection for u.
-func (c *Client) dial(ctx context.Context, u *url.URL) (*conn, error) {
+// waiting is the number of connections that are kept for the host of u.
+func (c *Client) waiting(u *url.URL) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.idle[hostKey(u)])
+}
+
+// dial opens a connection for u. It calls connected, when that is not nil, with
+// the round-trip time once TCP is connected.
+func (c *Client) dial(ctx context.Context, u *url.URL, connected func(rtt time.Duration)) (*conn, error) {
 	proxy, err := c.proxyFor(u)
 	if err != nil {
 		return nil, err
@@ -175,6 +200,9 @@ func (c *Client) dial(ctx context.Context, u *url.URL) (*conn, error) {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	k := newConn(raw, hostKey(u), time.Since(start))
+	if connected != nil {
+		connected(k.rtt)
+	}
 	k.agent = c.cfg.UserAgent
 	if err := c.secure(ctx, k, u, proxy); err != nil {
 		_ = k.Close()

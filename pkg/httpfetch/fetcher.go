@@ -60,7 +60,7 @@ func New(cfg Config) (*Fetcher, error) {
 	}
 	f := &Fetcher{
 		cfg: cfg, sink: cfg.Sink, lay: cfg.Sink.Layout(), log: cfg.Log, client: cfg.Client,
-		nudge: make(chan struct{}, 1), lanes: map[*lane]struct{}{}, growth: newGrowth(cfg.StartConns), bell: make(chan struct{}),
+		nudge: make(chan struct{}, 1), lanes: map[*lane]struct{}{}, bell: make(chan struct{}),
 		breaks: newBreather(),
 	}
 	if f.client == nil {
@@ -84,6 +84,12 @@ func New(cfg Config) (*Fetcher, error) {
 func (f *Fetcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	f.ctx = ctx
+	f.growth = newGrowth(f.cfg.StartConns)
+	for _, m := range f.mirrors {
+		if m.Tier == f.tier { // what is open already costs nothing
+			f.growth.target = max(f.growth.target, f.client.waiting(m.base))
+		}
+	}
 	defer func() {
 		f.finish()
 		f.wg.Wait()

@@ -71,9 +71,16 @@ func (f *Fetcher) condemn(m *mirror, flt *fault, now time.Time) {
 
 // deliver hands a whole piece to the Sink and judges those who sent it.
 func (f *Fetcher) deliver(l *lane, p *piece) error {
-	f.setBusy(l, true)
+	start := time.Now()
+	f.mu.Lock()
+	l.busy = true
+	f.mu.Unlock()
 	err := f.sink.Deliver(f.ctx, l.m.name, p.index, p.buf)
-	f.setBusy(l, false)
+	f.mu.Lock()
+	l.busy = false
+	now := time.Now()
+	l.meter.pause(now, now.Sub(start))
+	f.mu.Unlock()
 	switch {
 	case err == nil:
 		f.goodPiece(p)
@@ -84,13 +91,6 @@ func (f *Fetcher) deliver(l *lane, p *piece) error {
 		return f.ctx.Err()
 	}
 	return f.diskFailed(p, err)
-}
-
-func (f *Fetcher) setBusy(l *lane, busy bool) {
-	f.mu.Lock()
-	l.busy = busy
-	l.meter.begin(time.Now())
-	f.mu.Unlock()
 }
 
 func (f *Fetcher) goodPiece(p *piece) {

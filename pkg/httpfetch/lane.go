@@ -181,6 +181,9 @@ func (l *lane) receive() error {
 
 // noAnswer explains a connection that ended or stalled before a header.
 func (l *lane) noAnswer(a *ask, err error) error {
+	if l.ctx.Err() != nil {
+		return errCut // ended from this side
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return faultf(soft, "no answer for %v", l.f.cfg.HeaderTimeout)
 	}

@@ -19,6 +19,9 @@ type meter struct {
 // begin starts a reading after a pause that must not count as slowness.
 func (m *meter) begin(now time.Time) { m.since, m.last, m.bytes = now, now, 0 }
 
+// pause leaves out d, which just went by and in which nothing was waited for.
+func (m *meter) pause(now time.Time, d time.Duration) { m.since, m.last = m.since.Add(d), now }
+
 // add counts n bytes that came at now.
 func (m *meter) add(now time.Time, n int) {
 	m.bytes += int64(n)

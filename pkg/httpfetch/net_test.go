@@ -20,7 +20,6 @@ import (
 // fakeNet is a network in memory, so that servers, time-outs and back-off run
 // in the virtual time of testing/synctest.
 type fakeNet struct {
-	mu    sync.Mutex
 	hosts map[string]*fakeHost
 	delay time.Duration // of a connection
 }

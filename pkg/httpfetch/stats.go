@@ -61,7 +61,7 @@ func (f *Fetcher) Stats() Stats {
 	byTier := map[int]*TierStats{}
 	for _, m := range f.mirrors {
 		st := MirrorStats{
-			URL: m.name, Tier: m.Tier, Location: m.Location, State: f.state(m, now), Conns: m.lanes, Rate: rates[m.index],
+			URL: m.name, Tier: m.Tier, Location: m.Location, State: f.state(m), Conns: m.lanes, Rate: rates[m.index],
 			Bytes: m.bytes, Verified: m.good, Wasted: m.wasted, Requests: m.requests, Errors: m.errors, BadPieces: m.bads, LastError: m.lastErr,
 		}
 		if m.health.until.After(now) {
@@ -86,7 +86,7 @@ func (f *Fetcher) Stats() Stats {
 }
 
 // state is the word for a mirror's condition.
-func (f *Fetcher) state(m *mirror, now time.Time) string {
+func (f *Fetcher) state(m *mirror) string {
 	switch {
 	case m.lanes > 0:
 		return "active"
