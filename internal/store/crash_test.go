@@ -411,7 +411,7 @@ func TestEveryFault(t *testing.T) {
 
 func eachStep(t *testing.T, releases []*fixture, kind fault, o options) {
 	base := fastDir(t)
-	for at := 1; ; at++ {
+	for at := 1; ; at += stride() {
 		l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(at)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}, opts: o}
 		check(t, os.MkdirAll(l.dir+".kept", 0o700))
 		f := &faults{dir: l.dir, kind: kind, at: at, dirty: map[string]bool{}}
@@ -448,7 +448,7 @@ func TestRetriesWithoutRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			base := fastDir(t)
-			for at := 1; ; at++ {
+			for at := 1; ; at += stride() {
 				l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(at)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}}
 				f := &faults{dir: l.dir}
 				s, err := open(l.dir, options{workers: 1, step: f.step})
@@ -485,10 +485,10 @@ func TestPowerCutAfterKill(t *testing.T) {
 			t.Parallel()
 			base := fastDir(t)
 			random := rand.New(rand.NewPCG(1, 2))
-			for run := range 150 {
+			for run := range 60 {
 				l := &life{t: t, dir: filepath.Join(base, fmt.Sprint(run)), releases: releases, runs: map[string][]int{}, staged: map[string]bool{}}
 				check(t, os.MkdirAll(l.dir+".kept", 0o700))
-				f := &faults{dir: l.dir, kind: kill, at: 20 + random.IntN(100), dirty: map[string]bool{}}
+				f := &faults{dir: l.dir, kind: kill, at: 1 + random.IntN(120), dirty: map[string]bool{}}
 				_ = l.live(f)
 				g := &faults{dir: l.dir, kind: powerCut, at: 1 + random.IntN(30), n: 1000, dirty: f.dirty, undo: f.undo}
 				g.at += g.n
@@ -514,4 +514,12 @@ func (l *life) all(s *Store, f *faults) error {
 	}
 	_, err := s.Prune(context.Background(), 1, nil)
 	return err
+}
+
+// stride is 1, so that every step is tried, and more with -short.
+func stride() int {
+	if testing.Short() {
+		return 7
+	}
+	return 1
 }

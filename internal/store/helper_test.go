@@ -236,3 +236,5 @@ func fastDir(t *testing.T) string {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
+
+func idOf(data []byte) string { return manifest.ID(data) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,7 +31,11 @@ func (s *Store) SetPointer(channel string, data, sig []byte, p *manifest.Pointer
 	if p.Channel != channel {
 		return fmt.Errorf("pointer is of channel %q, not %q", p.Channel, channel)
 	}
-	err := s.changeChannel("pointer", channel, func(rec *channelRec) error {
+	files, err := s.preparePointerFiles(channel, data, sig)
+	if err != nil {
+		return err
+	}
+	err = s.changeChannel("pointer", channel, func(rec *channelRec) error {
 		if p.Serial < rec.Highest {
 			return fmt.Errorf("release %s of channel %s has serial %d, %d was seen before: %w", p.Manifest, channel, p.Serial, rec.Highest, ErrSerial)
 		}
@@ -43,27 +46,60 @@ func (s *Store) SetPointer(channel string, data, sig []byte, p *manifest.Pointer
 		return nil
 	})
 	if err != nil {
+		files.drop()
 		return err
 	}
-	return s.writePointerFiles(channel, data, sig)
+	return files.install()
 }
 
-// writePointerFiles writes the copies of a pointer: the signature first, as
-// readers look at latest.json to see whether there is something new.
-func (s *Store) writePointerFiles(channel string, data, sig []byte) error {
-	dir := channelsDir + "/" + channel
-	if _, err := s.root.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := s.fs.mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		if err := s.fs.syncDir(channelsDir); err != nil {
-			return err
+// pointerFiles are the copies of a channel's pointer under temporary names.
+type pointerFiles struct {
+	fs             *disk
+	dir            string
+	pointer, minis string
+}
+
+// preparePointerFiles does, before the state changes, what may fail for want of
+// space.
+func (s *Store) preparePointerFiles(channel string, data, sig []byte) (*pointerFiles, error) {
+	p := &pointerFiles{fs: s.fs, dir: channelsDir + "/" + channel, pointer: tmpDir + "/" + tempName(pointerFile), minis: tmpDir + "/" + tempName(pointerFile+sigSuffix)}
+	_, err := s.root.Stat(p.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = s.fs.mkdir(p.dir, 0o755); err == nil {
+			err = s.fs.syncDir(channelsDir)
 		}
 	}
-	if err := s.fs.replace(path.Join(dir, pointerFile+sigSuffix), sig, 0o644); err != nil {
+	if err == nil {
+		err = s.fs.write(p.minis, sig, 0o644)
+	}
+	if err == nil {
+		err = s.fs.write(p.pointer, data, 0o644)
+	}
+	if err != nil {
+		p.drop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// drop removes the files again.
+func (p *pointerFiles) drop() {
+	_ = p.fs.removeIfThere(p.pointer)
+	_ = p.fs.removeIfThere(p.minis)
+}
+
+// install gives the files their names: the signature first, as readers look at
+// latest.json to see whether there is something new.
+func (p *pointerFiles) install() error {
+	err := p.fs.rename(p.minis, p.dir+"/"+pointerFile+sigSuffix)
+	if err == nil {
+		err = p.fs.rename(p.pointer, p.dir+"/"+pointerFile)
+	}
+	if err != nil {
+		p.drop()
 		return err
 	}
-	return s.fs.replace(path.Join(dir, pointerFile), data, 0o644)
+	return p.fs.syncDir(p.dir)
 }
 
 // Pointer returns the channel's pointer with its encoding and signature, or
@@ -196,7 +232,11 @@ func (s *Store) matchPointerFiles() error {
 		if derr == nil && serr == nil && string(data) == string(rec.Pointer) && string(sig) == string(rec.Signature) {
 			continue
 		}
-		if err := s.writePointerFiles(c, rec.Pointer, rec.Signature); err != nil {
+		files, err := s.preparePointerFiles(c, rec.Pointer, rec.Signature)
+		if err == nil {
+			err = files.install()
+		}
+		if err != nil {
 			// Only other programs read the copies.
 			s.log.Error("cannot write the pointer files of a channel", zap.String("channel", c), zap.Error(err))
 		}
