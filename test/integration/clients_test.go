@@ -91,7 +91,7 @@ enc = {"": 1, "plain": 2, "forced": 0}[k["crypt"]]
 s = lt.session({"listen_interfaces": k["addr"] + ":6881", "outgoing_interfaces": k["addr"], "enable_dht": False, "enable_lsd": False,
     "enable_upnp": False, "enable_natpmp": False, "enable_outgoing_utp": False, "enable_incoming_utp": False,
     "allow_multiple_connections_per_ip": True, "out_enc_policy": enc, "in_enc_policy": enc, "allowed_enc_level": 2 if k["crypt"] == "forced" else 3,
-    "min_reconnect_time": 1, "min_announce_interval": 1, "download_rate_limit": k["rate"], "stop_tracker_timeout": 1,
+    "min_reconnect_time": 1, "min_announce_interval": 1, "stop_tracker_timeout": 1,
     "alert_mask": lt.alert.category_t.peer_notification | lt.alert.category_t.error_notification | lt.alert.category_t.connect_notification
         | lt.alert.category_t.tracker_notification | lt.alert.category_t.status_notification})
 p = lt.add_torrent_params()
@@ -100,6 +100,7 @@ p.save_path = k["dir"]
 p.flags &= ~lt.torrent_flags.auto_managed
 p.flags &= ~lt.torrent_flags.paused
 h = s.add_torrent(p)
+h.set_download_limit(k["rate"] or -1) # the session's limit does not count for loopback
 told = False
 while True:
     for a in s.pop_alerts():
