@@ -81,9 +81,11 @@ func (w *workspace) moveTo(r *store.Release) error {
 	return root.Rename(contentDir, rel)
 }
 
-// close removes what is left and ends the lock.
+// close removes what is left and ends the lock. Closing alone would leave it to
+// a program that is being started just now, which has the descriptor too until
+// it runs.
 func (w *workspace) close() error {
-	return errors.Join(w.st.Root().RemoveAll(contentDir), w.lock.Close())
+	return errors.Join(w.st.Root().RemoveAll(contentDir), unix.Flock(int(w.lock.Fd()), unix.LOCK_UN), w.lock.Close())
 }
 
 // own returns the stat of the folder that the store keeps its things in.
