@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"time"
 
@@ -18,7 +20,8 @@ func (w *watch) poll(ctx context.Context, until time.Time) {
 	for {
 		var failed error
 		for _, ch := range w.order {
-			if err := w.look(ctx, ch); err != nil {
+			// A channel without a release is not the upstream's failure.
+			if err := w.look(ctx, ch); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				failed = err
 			}
 		}
@@ -40,7 +43,8 @@ func (w *watch) poll(ctx context.Context, until time.Time) {
 
 // look calls fn when the pointer is another one than when it was looked at
 // last. known holds what tells pointers apart: the ETag, or for servers that
-// give none the digest.
+// give none the digest. An answer that cannot be a pointer is news too: fn's
+// owner asks for itself and can say what is wrong with that channel.
 func (w *watch) look(ctx context.Context, ch string) error {
 	last := w.known[ch]
 	etag := last
@@ -49,8 +53,13 @@ func (w *watch) look(ctx context.Context, ch string) error {
 	}
 	a, err := w.c.get(ctx, w.c.url("channels/"+ch+"/latest.json"), etag, manifest.MaxPointer)
 	if err != nil {
+		if mark, ok := badAnswer(err); ok && mark != w.bad[ch] {
+			w.bad[ch] = mark
+			w.fn(ch)
+		}
 		return err
 	}
+	delete(w.bad, ch)
 	if a.notModified {
 		return nil
 	}
@@ -63,4 +72,14 @@ func (w *watch) look(ctx context.Context, ch string) error {
 		w.fn(ch)
 	}
 	return nil
+}
+
+// badAnswer returns the text of an error that an answer gave rise to, and not
+// the lack of one.
+func badAnswer(err error) (string, bool) {
+	var status *StatusError
+	if errors.As(err, &status) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRedirect) {
+		return err.Error(), true
+	}
+	return "", false
 }

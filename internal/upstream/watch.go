@@ -53,6 +53,9 @@ type watch struct {
 	// told by when they were polled; order has them as they came.
 	known map[string]string
 	order []string
+	// bad has what was wrong with the answers of channels when they were polled
+	// last.
+	bad   map[string]string
 	state string // for the log: what was said last
 }
 
@@ -62,7 +65,7 @@ type watch struct {
 // the upstream tells of. It keeps trying until ctx ends, and returns ctx's
 // error. fn is called from one goroutine, and must not block.
 func (c *Client) Watch(ctx context.Context, channels []string, fn func(channel string)) error {
-	w := &watch{c: c, fn: fn, named: len(channels) > 0, known: map[string]string{}}
+	w := &watch{c: c, fn: fn, named: len(channels) > 0, known: map[string]string{}, bad: map[string]string{}}
 	for _, ch := range channels {
 		if err := checkChannel(ch); err != nil {
 			return err

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"distd/internal/manifest"
 )
 
 // watching runs Watch until stop is called, which returns its error.
@@ -367,6 +369,24 @@ func TestNothingKnown(t *testing.T) {
 		if n := p.times("/tree/v1/events"); n < 15 || n > 60 {
 			t.Errorf("asked %d times", n)
 		}
+		_ = stop()
+	})
+}
+
+// TestPollingBadAnswers: fn hears once of each kind of answer that cannot be a
+// pointer, so that its owner can say what is wrong, and of the cure.
+func TestPollingBadAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &plain{events: 404, body: strings.Repeat("x", manifest.MaxPointer+1), asked: map[string]int{}}
+		got, stop := watching(t, newWeb(t, p.ServeHTTP).client(t, Options{PollInterval: 10 * time.Second}), "web", "missing")
+		want(t, got, "web missing")
+		time.Sleep(95 * time.Second)
+		want(t, got, "")
+		p.set("1")
+		time.Sleep(12 * time.Second)
+		want(t, got, "web")
+		time.Sleep(95 * time.Second)
+		want(t, got, "")
 		_ = stop()
 	})
 }
