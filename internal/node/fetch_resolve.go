@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"distd/internal/layout"
 	"distd/internal/manifest"
 	"distd/internal/names"
@@ -78,6 +80,12 @@ func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
 		}
 		return w.document(ctx, b)
 	}
+	// The connections that the download will want are made while the server is
+	// asked what it has.
+	warm, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { w.mirrors.Warm(warm, in, warmConns); return nil })
+	defer func() { stop(); _ = g.Wait() }()
 	info, err := httpfetch.Probe(ctx, w.mirrors, in)
 	if err != nil {
 		return nil, err
@@ -275,7 +283,9 @@ func (w *web) plain(in string, u *url.URL, info httpfetch.Info) (*target, error)
 	if info.Length < 0 {
 		return nil, errors.New("the server does not say how long the file is, so that a part of it could pass for the whole")
 	}
-	t := &target{name: name, hashes: map[string]string{}, mirrors: []httpfetch.Mirror{{URL: in, FileURL: func(string) string { return in }}}}
+	t := &target{name: name, hashes: map[string]string{}, mirrors: []httpfetch.Mirror{{
+		URL: in, FileURL: func(string) string { return in }, NoRanges: !info.Ranges, ETag: info.ETag, LastModified: info.LastModified,
+	}}}
 	maps.Copy(t.hashes, info.Digest)
 	id := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s", in, info.Length, info.ETag, info.LastModified))
 	return t, t.cut(info.Length, urlPiece, hex.EncodeToString(id[:]))

@@ -114,7 +114,7 @@ func (f *follower) errors() map[string]string {
 }
 
 // warmConns is how many connections to the upstream are made ahead of a fetch.
-const warmConns = 8
+const warmConns = 15
 
 // errNoRelease says that the upstream does not have the channel (yet).
 var errNoRelease = errors.New("no release yet")
