@@ -74,7 +74,8 @@ func signalGroup(pid int, sig syscall.Signal) { _ = syscall.Kill(-pid, sig) }
 
 // processAttr puts the hook into a process group of its own. The hook gets TERM
 // when distd dies: after the restart it is run again, and two runs at a time
-// would be worse than one cut short.
+// would be worse than one cut short. That reaches the program itself; what it
+// has started is ended by systemd, with all that is left in the unit.
 func processAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"time"
 )
 
 // op is one change of the disk, or one barrier.
@@ -98,10 +97,6 @@ func (d *disk) remove(name string) error {
 
 func (d *disk) chmod(name string, mode fs.FileMode) error {
 	return d.do(op{kind: "change mode of", path: name}, func() error { return d.root.Chmod(name, mode) })
-}
-
-func (d *disk) chtimes(name string, t time.Time) error {
-	return d.do(op{kind: "set time of", path: name}, func() error { return d.root.Chtimes(name, t, t) })
 }
 
 // syncDir makes the entries of a folder durable.

@@ -29,9 +29,9 @@ type fixture struct {
 	files map[string]string // regular files by path as in the manifest
 }
 
-// made builds the fixture of a release. A path that ends with a slash is a
-// folder, one with " -> target" a symlink; without a slash in any path, and
-// with one path that is the name, it is a single file.
+// makeFixture builds a release. A path that ends with a slash is a folder, one
+// with " -> target" a symlink. One path alone that is the name makes it a
+// release of a single file, everything else a tree.
 func makeFixture(channel, name string, serial uint64, files map[string]string) *fixture {
 	m := &manifest.Manifest{Channel: channel, Name: name, Serial: serial, Format: manifest.Format, Kind: manifest.KindTree,
 		Created: time.Unix(1_700_000_000+int64(serial), 0).UTC(), InfoHash: strings.Repeat("ab", 20), PieceLength: 1 << 10}
@@ -108,16 +108,6 @@ func mustOpen(t *testing.T, dir string) *Store {
 	return s
 }
 
-func must[T any](t *testing.T) func(v T, err error) T {
-	return func(v T, err error) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-}
-
 func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -185,7 +175,7 @@ func shown(dir, name string) (map[string]string, error) {
 	return out, err
 }
 
-// shows fails the test unless DIR/NAME is the fixture's release, whole.
+// wantLive fails the test unless DIR/NAME is the fixture's release, whole.
 func wantLive(t *testing.T, s *Store, f *fixture) {
 	t.Helper()
 	if id, ok := s.Live(f.m.Channel); !ok || id != f.id {
