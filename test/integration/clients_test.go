@@ -146,6 +146,7 @@ func startTransmission(t *testing.T, k task) *proc {
 		"bind-address-ipv4": k.addr, "bind-address-ipv6": "::1", "peer-port": 6881, "rpc-bind-address": k.addr, "rpc-port": 9091,
 		"rpc-whitelist-enabled": false, "rpc-host-whitelist-enabled": false, "download-dir": k.dir, "encryption": map[crypt]int{asUsual: 1, plain: 0, forced: 2}[k.crypt],
 		"dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false, "speed-limit-down-enabled": k.rate > 0, "speed-limit-down": k.rate / 1000,
+		"cache-size-mb": 0, "rename-partial-files": false, // what it has is in the file at once
 	}
 	b, err := json.Marshal(settings)
 	must(t, err)
