@@ -6,8 +6,8 @@
 // sends is bounded by Limits before memory is set aside for it; a peer that
 // breaks the protocol is reported as a *ProtocolError and no input panics.
 //
-// The package starts no goroutines of its own, but for those of the handshake
-// under MSE, which end before the handshake returns. A Reader belongs to the
+// Handshakes start goroutines that end before they return; nothing else here
+// starts any. A Reader belongs to the
 // goroutine that calls Next, a Writer takes messages from any and is flushed
 // by one.
 package wire

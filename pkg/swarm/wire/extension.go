@@ -150,7 +150,7 @@ func decodeM(b bencode.Bytes) map[string]uint8 {
 		return out
 	}
 	for k, v := range m {
-		if n := number(v, 0, 255); len(k) <= maxVersion && n >= 0 {
+		if n, ok := integer(v); ok && n >= 0 && n <= 255 && len(k) <= maxVersion {
 			out[k] = uint8(n)
 		}
 	}
@@ -178,13 +178,18 @@ func decodeDict(b []byte, v any) (n int, err error) {
 	return int(d.Offset), nil
 }
 
-// number reads an integer between lo and hi; all else is 0.
-func number(b bencode.Bytes, lo, hi int) int {
+// integer reads an integer; ok is false for all else.
+func integer(b bencode.Bytes) (n int64, ok bool) {
 	if len(b) < 3 || len(b) > 22 || b[0] != 'i' {
-		return 0
+		return 0, false
 	}
-	var n int64
-	if bencode.Unmarshal(b, &n) != nil || n < int64(lo) || n > int64(hi) {
+	return n, bencode.Unmarshal(b, &n) == nil
+}
+
+// number reads an integer between lo and hi; all else is 0.
+func number(b bencode.Bytes, lo, hi int64) int {
+	n, ok := integer(b)
+	if !ok || n < lo || n > hi {
 		return 0
 	}
 	return int(n)

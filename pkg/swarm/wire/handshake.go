@@ -120,15 +120,26 @@ func accept(conn net.Conn, o *Options) (*Session, error) {
 	if how.obfuscated && s.InfoHash != how.infoHash || o.Known == nil || !o.Known(s.InfoHash) {
 		return nil, ErrInfoHash
 	}
-	// The answer does not wait for the peer's ID: trackers that test whether
-	// this port can be reached never send one.
-	if _, err := conn.Write(handshake(o, s.InfoHash)); err != nil {
+	if err := s.answer(handshake(o, s.InfoHash)); err != nil {
 		return nil, err
 	}
-	if _, err := io.ReadFull(conn, s.PeerID[:]); err != nil {
-		return nil, closedEarly(err)
-	}
 	return s.finish(how, o)
+}
+
+// answer sends hello and reads the peer's ID, both at once: trackers that test
+// whether this port can be reached send no ID before they are answered, and a
+// connection without buffers takes no answer before the ID is read.
+func (s *Session) answer(hello []byte) error {
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := s.Conn.Write(hello)
+		wrote <- err
+	}()
+	_, err := io.ReadFull(s.Conn, s.PeerID[:])
+	if werr := <-wrote; werr != nil {
+		return werr
+	}
+	return closedEarly(err)
 }
 
 // finish notes what was agreed, and refuses this node itself.

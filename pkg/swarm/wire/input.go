@@ -57,6 +57,10 @@ func (in *input) advance(n int) { in.lo += n }
 func (in *input) more(n int) error {
 	if in.lo == in.hi {
 		in.lo, in.hi = 0, 0
+		if in.small >= shrinkAfter && n <= len(in.buf)/2 {
+			in.small = 0
+			in.resize(max(len(in.buf)/2, MinReadBuffer))
+		}
 	}
 	if in.lo+n > len(in.buf) || in.hi == len(in.buf) {
 		in.room(n)
@@ -88,7 +92,8 @@ func (in *input) resize(size int) {
 	in.lo, in.hi = 0, copy(in.buf, old)
 }
 
-// adapt changes the buffer's size after a read that brought got of free bytes.
+// adapt grows the buffer after a read that filled it, and counts those that
+// brought little, of the free bytes there were.
 func (in *input) adapt(got, free int) {
 	size := len(in.buf)
 	switch {
@@ -98,10 +103,7 @@ func (in *input) adapt(got, free int) {
 	case got > size/8 || size <= MinReadBuffer:
 		in.small = 0
 	default:
-		if in.small++; in.small >= shrinkAfter && in.hi-in.lo <= size/2 {
-			in.small = 0
-			in.resize(max(size/2, MinReadBuffer))
-		}
+		in.small++
 	}
 }
 

@@ -57,13 +57,12 @@ func DecodeMetadata(b []byte) (*MetadataMsg, error) {
 	if err != nil {
 		return nil, violation(Extended, "metadata message: %v", err)
 	}
-	m := &MetadataMsg{
-		Kind:  MetadataKind(number(raw.Type, 0, 255)),
-		Piece: number(raw.Piece, 0, MetadataParts(MaxMetadata)),
-	}
-	if len(raw.Type) == 0 || len(raw.Piece) == 0 || number(raw.Piece, -1<<62, 1<<62) != m.Piece {
+	kind, ok := integer(raw.Type)
+	part, ok2 := integer(raw.Piece)
+	if !ok || !ok2 || kind < 0 || kind > 255 || part < 0 || part >= int64(MetadataParts(MaxMetadata)) {
 		return nil, violation(Extended, "metadata message without a kind or a possible part")
 	}
+	m := &MetadataMsg{Kind: MetadataKind(kind), Piece: int(part)}
 	if m.Kind != MetadataData {
 		return m, nil
 	}

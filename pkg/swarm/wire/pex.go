@@ -35,6 +35,9 @@ type PEX struct {
 func (p *PEX) Encode() []byte {
 	var added, added6, flags, flags6, dropped, dropped6 []byte
 	for _, a := range p.Added {
+		if !a.Addr.IsValid() {
+			continue
+		}
 		if a.Addr.Addr().Unmap().Is4() {
 			added, flags = appendCompact(added, a.Addr), append(flags, a.Flags)
 		} else {
@@ -42,6 +45,9 @@ func (p *PEX) Encode() []byte {
 		}
 	}
 	for _, a := range p.Dropped {
+		if !a.IsValid() {
+			continue
+		}
 		if a.Addr().Unmap().Is4() {
 			dropped = appendCompact(dropped, a)
 		} else {
