@@ -68,6 +68,9 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	if h.Reqq > 0 {
 		c.pe.SetLimit(min(h.Reqq, maxRequests))
 	}
+	if h.Distd == nil {
+		c.pe.SetStock()
+	}
 	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
 	if h.M[extDirectingName] != 0 {
 		c.directing = true

@@ -78,6 +78,7 @@ type stockClient struct {
 	// needs is what must be installed.
 	needs []string
 	argv  func(torrent, dir, scratch string, port uint16, policy wire.Policy) []string
+	size  int // of the content; less for slow programs
 	// dialled says that it does not dial loopback addresses itself.
 	dialled bool
 }
@@ -85,7 +86,7 @@ type stockClient struct {
 const systemPython = "/usr/bin/python3"
 
 var stockClients = []stockClient{
-	{name: "aria2c", needs: []string{"aria2c"}, argv: func(torrent, dir, _ string, port uint16, policy wire.Policy) []string {
+	{name: "aria2c", size: 4<<20 + 777, needs: []string{"aria2c"}, argv: func(torrent, dir, _ string, port uint16, policy wire.Policy) []string {
 		a := []string{"aria2c", "--no-conf", "--seed-ratio=0.0", "-V", "--enable-dht=false", "--bt-enable-lpd=false", "--disable-ipv6", "--file-allocation=none",
 			"--summary-interval=0", "--bt-tracker-interval=1", fmt.Sprint("--listen-port=", port), "-d", dir}
 		if policy == wire.Require {
@@ -93,16 +94,16 @@ var stockClients = []stockClient{
 		}
 		return append(a, torrent)
 	}},
-	{name: "transmission", needs: []string{"transmission-cli"}, dialled: true, argv: func(torrent, dir, scratch string, port uint16, policy wire.Policy) []string {
+	{name: "transmission", size: 4<<20 + 777, needs: []string{"transmission-cli"}, dialled: true, argv: func(torrent, dir, scratch string, port uint16, policy wire.Policy) []string {
 		settings := `{"dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "port-forwarding-enabled": false, "bind-address-ipv4": "127.0.0.1"}`
 		_ = os.WriteFile(filepath.Join(scratch, "settings.json"), []byte(settings), 0o644)
 		enc := "-et"
 		if policy == wire.Require {
 			enc = "-er"
 		}
-		return []string{"transmission-cli", "-g", scratch, "-M", "-v", enc, "-p", fmt.Sprint(port), "-w", dir, torrent}
+		return []string{"transmission-cli", "-g", scratch, "-M", "-D", "-U", "-v", enc, "-p", fmt.Sprint(port), "-w", dir, torrent}
 	}},
-	{name: "libtorrent", needs: []string{systemPython, "python3-libtorrent"}, argv: func(torrent, dir, _ string, port uint16, policy wire.Policy) []string {
+	{name: "libtorrent", size: 4<<20 + 777, needs: []string{systemPython, "python3-libtorrent"}, argv: func(torrent, dir, _ string, port uint16, policy wire.Policy) []string {
 		return []string{systemPython, "testdata/libtorrent_peer.py", torrent, dir, fmt.Sprint(port), policy.String()}
 	}},
 }
@@ -174,7 +175,7 @@ func (c *content) arrives(t *testing.T, dir string, d time.Duration) {
 }
 
 func (s stockClient) asLeaf(t *testing.T, policy wire.Policy) {
-	con := newContent(t, 4<<20+777, 64<<10)
+	con := newContent(t, s.size, 64<<10)
 	tr := newFakeTracker(t)
 	file, info := con.torrent(t, tr.URL+"/announce")
 	seed := startNode(t, con, nodeOptions{seed: true, directing: true, policy: policy, spec: func(s *Spec) { s.InfoBytes = info }})
@@ -188,7 +189,7 @@ func (s stockClient) asLeaf(t *testing.T, policy wire.Policy) {
 }
 
 func (s stockClient) asSeed(t *testing.T, policy wire.Policy) {
-	con := newContent(t, 4<<20+777, 64<<10)
+	con := newContent(t, s.size, 64<<10)
 	tr := newFakeTracker(t)
 	file, info := con.torrent(t, tr.URL+"/announce")
 	dir := t.TempDir()
@@ -238,6 +239,12 @@ func TestMixedSwarm(t *testing.T) {
 	}
 	seed.tor.AddPeers(SourceTracker, all)
 	leaf.tor.AddPeers(SourceTracker, all)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed: %+v", seed.tor.Stats())
+			t.Logf("leaf: %+v", leaf.tor.Stats())
+		}
+	})
 	leaf.wait(60 * time.Second)
 	con.same(t, leaf.dir)
 	for _, dir := range dirs {

@@ -147,6 +147,8 @@ func (t *Torrent) greet(c *conn) {
 	}
 	if c.s.Extensions {
 		t.greetExtended(c)
+	} else {
+		c.pe.SetStock()
 	}
 	if t.choker().Unchoke(c.remote.Addr()) {
 		c.w.Send(wire.Unchoke)

@@ -9,6 +9,10 @@ const (
 	// leaf of a swarm always straggled.
 	depthFloor = 64 * kib
 	depthCap   = mib
+	// stockFloor is the floor for clients that answer requests in pulses of up
+	// to half a second, as transmission does: with 64 KiB it sends 128 KiB/s on
+	// any link.
+	stockFloor = 512 * kib
 	// depthFast is the cap on links where 25 ms hold more than depthCap.
 	depthFast = 8 * mib
 )

@@ -146,6 +146,10 @@ const (
 	pendingBytes = 256 * kib
 	// maxPendingBytes bounds what one fast leaf may be shown ahead.
 	maxPendingBytes = 64 * mib
+	// stockHaste makes that 3 s for clients of other kinds. Some look at what
+	// they were shown only in pulses, and two seconds pass between a HAVE and
+	// the piece: with less they never become faster.
+	stockHaste = 30
 )
 
 // Pending is how many pieces of the given length a leaf is shown ahead when it
@@ -178,7 +182,11 @@ func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
 	if pe.view.revealed == nil {
 		pe.view.revealed = make(map[int]struct{})
 	}
-	for k := Pending(pe.view.rate.At(now), p.cfg.PieceLength); len(pe.view.revealed) < k; {
+	rate := pe.view.rate.At(now)
+	if pe.stock {
+		rate *= stockHaste
+	}
+	for k := Pending(rate, p.cfg.PieceLength); len(pe.view.revealed) < k; {
 		i := p.dir.pick(pe)
 		if i < 0 {
 			break

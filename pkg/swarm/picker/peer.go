@@ -14,6 +14,7 @@ type Peer struct {
 	choked  bool
 	allowed map[int]struct{} // BEP 6: may be asked for while choked
 	limit   int              // requests that the peer is willing to queue
+	stock   bool
 
 	out      []request // asked and not yet answered, oldest first
 	outBytes int       // of those that are not lost
@@ -66,6 +67,19 @@ func (p *Picker) Remove(pe *Peer) {
 
 // SetLimit changes the number of requests that the peer queues.
 func (pe *Peer) SetLimit(n int) { pe.limit = max(n, 1) }
+
+// SetStock says that the peer is a client of another kind, which may not answer
+// as promptly as this one.
+func (pe *Peer) SetStock() { pe.stock = true }
+
+// depth is how many bytes should be under way from the peer.
+func (pe *Peer) depth(now time.Duration) int {
+	d := Depth(pe.rate.At(now))
+	if pe.stock {
+		d = max(d, stockFloor)
+	}
+	return d
+}
 
 // Rate is what the peer sends us, in bytes a second.
 func (pe *Peer) Rate(now time.Duration) float64 { return pe.rate.At(now) }

@@ -13,7 +13,7 @@ func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) 
 	if p.Done() || now < pe.restUntil || pe.choked && len(pe.allowed) == 0 {
 		return dst, false
 	}
-	depth := Depth(pe.rate.At(now))
+	depth := pe.depth(now)
 	if pe.snubbed {
 		depth = BlockSize
 		if len(pe.out) > 0 {

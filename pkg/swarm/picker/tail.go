@@ -51,7 +51,7 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 	if pe.snubbed || pe.choked {
 		return dst
 	}
-	depth := min(Depth(pe.rate.At(now)), tailDepth)
+	depth := min(pe.depth(now), tailDepth)
 	for _, a := range p.order {
 		if a.full() || a.owner == pe || !pe.may(a.index) || p.single.has(a.index) {
 			continue
