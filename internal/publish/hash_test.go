@@ -20,9 +20,8 @@ func TestAnyTree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		b := &bench{TB: t, src: t.TempDir()}
 		sizes := rapid.SliceOfN(rapid.IntRange(0, 5000), 1, 30).Draw(rt, "sizes")
-		for _, n := range rapid.SliceOfN(rapid.SampledFrom([]int{1 << 20, 1<<20 + 1, 2<<20 - 1, 3 << 20}), 0, 2).Draw(rt, "big") {
-			sizes = append(sizes, n)
-		}
+		big := rapid.SampledFrom([]int{1 << 20, 1<<20 + 1, 2<<20 - 1, 3 << 20})
+		sizes = append(sizes, rapid.SliceOfN(big, 0, 2).Draw(rt, "big")...)
 		for i, n := range sizes {
 			dir := rapid.SampledFrom([]string{"", "a/", "a/b/", "z/"}).Draw(rt, "dir")
 			b.write(dir+string(rune('a'+i%26))+string(rune('a'+i/26)), noise(byte(i), n))

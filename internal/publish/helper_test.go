@@ -233,11 +233,7 @@ func list(t testing.TB, top string) map[string]string {
 func (b *bench) noLitter() {
 	b.Helper()
 	for _, pattern := range []string{".distd/staging/*", ".distd/tmp/publish/*", ".distd/tmp/[^p]*"} {
-		left, err := filepath.Glob(filepath.Join(b.st.Dir(), pattern))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if len(left) > 0 {
+		if left := glob(b, filepath.Join(b.st.Dir(), pattern)); len(left) > 0 {
 			b.Errorf("left behind: %v", left)
 		}
 	}

@@ -150,6 +150,15 @@ func TestStoreInSource(t *testing.T) {
 	b.refused(Options{Path: b.st.Dir()}, ".distd", "keeps its releases")
 }
 
+func glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
 // TestCrash stops between staging and the pointer, as a crash would, and
 // expects that the next publish removes what was left.
 func TestCrash(t *testing.T) {
@@ -187,8 +196,15 @@ func TestCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.write("f", noise(2, 1<<20))
-		if res := b.publish(Options{Path: file}); res.Serial != 3 {
+		during := 0
+		res := b.publish(Options{Path: file, Progress: func(_, _ int64) {
+			during = len(glob(t, filepath.Join(left.Dir, "content/*")))
+		}})
+		if res.Serial != 3 {
 			t.Errorf("serial %d", res.Serial)
+		}
+		if !complete && during > 0 {
+			t.Error("what the crash left still takes space during the next publish")
 		}
 		if _, err := b.st.Release(left.ID); err == nil {
 			t.Errorf("complete %v: what the crash left is still there", complete)
@@ -238,4 +254,31 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("error %v, want ENOSPC", err)
 	}
 	b.publish(Options{Path: b.write("fits", noise(1, 100<<10))})
+}
+
+// TestFailureAtTheEnd lets the last step fail: there is no inode left for the
+// empty files, which the store makes.
+func TestFailureAtTheEnd(t *testing.T) {
+	b := newBench(t)
+	b.st = b.open(tmpfs(t, "size=8m,nr_inodes=100"))
+	top := b.mkdir("tree")
+	b.write("tree/f", noise(1, 1<<20))
+	for i := range 100 {
+		b.write(fmt.Sprintf("tree/empty/%d", i), nil)
+	}
+	if _, err := b.try(t.Context(), Options{Path: top}); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("error %v, want ENOSPC", err)
+	}
+	if got := b.st.Channels(); len(got) > 0 {
+		t.Errorf("channels %v have a pointer", got)
+	}
+	if left := glob(t, filepath.Join(b.st.Dir(), ".distd/staging/*/content/*")); len(left) > 0 {
+		t.Errorf("content is left: %v", left)
+	}
+	if err := os.RemoveAll(filepath.Join(top, "empty")); err != nil {
+		t.Fatal(err)
+	}
+	if res := b.publish(Options{Path: top}); res.Serial != 1 {
+		t.Errorf("serial %d after a failed publish", res.Serial)
+	}
 }
