@@ -60,7 +60,7 @@ type FetchState struct {
 func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 	if o.Hook != "" {
 		if err := hook.Check(o.Hook); err != nil {
-			return nil, fmt.Errorf("hook: %w", err)
+			return nil, &codedError{ExNoInput, err}
 		}
 	}
 	web, err := newWeb(o)
@@ -75,11 +75,14 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		}
 		targets = append(targets, ts...)
 	}
+	if targets, err = distinct(targets); err != nil {
+		return nil, err
+	}
 	f := &fetch{o: o, web: web, log: o.Log, peerID: newPeerID()}
 	var ln net.Listener
 	if o.Listen != "" {
 		if ln, err = net.Listen("tcp", o.Listen); err != nil {
-			return nil, fmt.Errorf("listen for peers: %w", err)
+			return nil, listenError("peers", "-listen", err)
 		}
 		f.port = uint16(ln.Addr().(*net.TCPAddr).Port)
 	}

@@ -29,7 +29,7 @@ import (
 
 // target is one thing to download: what its bytes are, and where they are.
 type target struct {
-	name     string
+	name     string // below the folder of the downloads; a metalink's may have folders in it
 	key      string // identity of the content, for the folder of the unfinished download
 	torrent  *torrentfile.Torrent
 	layout   *layout.Layout
@@ -71,12 +71,12 @@ func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
 		return w.document(ctx, b)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("scheme %q is not one of http and https", u.Scheme)
+		return nil, coded(ExUsage, fmt.Errorf("scheme %q is not one of http and https", u.Scheme))
 	}
 	if isDocument(u.Path, "") {
 		b, err := w.get(ctx, in, maxTorrent)
 		if err != nil {
-			return nil, err
+			return nil, coded(ExUnavailable, err)
 		}
 		return w.document(ctx, b)
 	}
@@ -88,12 +88,12 @@ func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
 	defer func() { stop(); _ = g.Wait() }()
 	info, err := httpfetch.Probe(ctx, w.mirrors, in)
 	if err != nil {
-		return nil, err
+		return nil, coded(ExUnavailable, err)
 	}
 	if isDocument("", info.ContentType) {
 		b, err := w.get(ctx, in, maxTorrent)
 		if err != nil {
-			return nil, err
+			return nil, coded(ExUnavailable, err)
 		}
 		return w.document(ctx, b)
 	}
@@ -114,18 +114,39 @@ func isDocument(p, contentType string) bool {
 	return false
 }
 
+// distinct leaves out what was named more than once: a metalink of version 4
+// has the same torrent at each file of a tree. The mirrors are kept. Different
+// downloads of one name are refused.
+func distinct(all []*target) ([]*target, error) {
+	var out []*target
+	var taken names.Set
+	first := map[string]*target{}
+	for _, t := range all {
+		if same := first[t.key]; same != nil {
+			same.mirrors = append(same.mirrors, t.mirrors...)
+			continue
+		}
+		if err := taken.Add(t.name); err != nil {
+			return nil, fmt.Errorf("two different downloads would have one name: %w; fetch them into different folders with -d", err)
+		}
+		first[t.key] = t
+		out = append(out, t)
+	}
+	return out, nil
+}
+
 // document reads a torrent or a metalink.
 func (w *web) document(ctx context.Context, b []byte) ([]*target, error) {
 	if bytes.HasPrefix(b, []byte("d")) {
 		t, err := torrentfile.Parse(b)
 		if err != nil {
-			return nil, err
+			return nil, coded(ExDataErr, err)
 		}
 		return []*target{torrentTarget(t)}, nil
 	}
 	doc, err := metalink.Parse(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("neither a torrent nor a metalink: %w", err)
+		return nil, coded(ExDataErr, fmt.Errorf("neither a torrent nor a metalink: %w", err))
 	}
 	var out []*target
 	for i := range doc.Files {
@@ -173,7 +194,8 @@ func webSeed(t *torrentfile.Torrent, ws string) httpfetch.Mirror {
 // metalinkTarget is the download of one file of a metalink: from mirrors in
 // tiers and, when it names a torrent that can be had, from the swarm.
 func (w *web) metalinkTarget(ctx context.Context, f *metalink.File) (*target, error) {
-	if err := names.ReleaseName(path.Base(f.Name)); err != nil {
+	top, _, _ := strings.Cut(f.Name, "/")
+	if err := names.ReleaseName(top); err != nil {
 		return nil, err
 	}
 	var mirrors []httpfetch.Mirror
@@ -243,7 +265,7 @@ func (w *web) mirrored(ctx context.Context, f *metalink.File, mirrors []httpfetc
 		}
 		size = info.Length
 	}
-	t := &target{name: path.Base(f.Name), mirrors: mirrors, hashes: f.Hashes}
+	t := &target{name: f.Name, mirrors: mirrors, hashes: f.Hashes}
 	pieceLength := int64(urlPiece)
 	if p := f.Pieces; p != nil {
 		verify, err := pieceVerifier(p)

@@ -220,6 +220,9 @@ func replace(from, to, aside string) error {
 			return err
 		}
 	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil { // a metalink's name may have folders in it
+		return err
+	}
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
