@@ -8,18 +8,21 @@ import (
 	"distd/pkg/metalink"
 )
 
+// makeMetalink makes version 3, which cannot say which file of a torrent is
+// meant: with a torrent at each file of a tree, stock clients would fetch the
+// whole tree once for each.
 func makeMetalink(s *Server, rel *Release, base string, stored []byte) ([]byte, error) {
-	return s.makeLinks(rel, base, stored, (*metalink.Document).WriteV3)
+	return s.makeLinks(rel, base, stored, rel.Manifest.Kind != manifest.KindTree, (*metalink.Document).WriteV3)
 }
 
 func makeMeta4(s *Server, rel *Release, base string, stored []byte) ([]byte, error) {
-	return s.makeLinks(rel, base, stored, (*metalink.Document).WriteV4)
+	return s.makeLinks(rel, base, stored, true, (*metalink.Document).WriteV4)
 }
 
-// makeLinks puts this server into each file of a metalink: its torrent in
-// place of others, and its content as the best tier, unless the publisher has
-// given this server another one.
-func (s *Server) makeLinks(rel *Release, base string, stored []byte, write func(*metalink.Document, io.Writer) error) ([]byte, error) {
+// makeLinks puts this server into each file of a metalink: its torrent, or
+// none, in place of others, and its content as the best tier, unless the
+// publisher has given this server another one.
+func (s *Server) makeLinks(rel *Release, base string, stored []byte, torrents bool, write func(*metalink.Document, io.Writer) error) ([]byte, error) {
 	d, err := metalink.Parse(bytes.NewReader(stored))
 	if err != nil {
 		return nil, err
@@ -27,7 +30,11 @@ func (s *Server) makeLinks(rel *Release, base string, stored []byte, write func(
 	for i := range d.Files {
 		f := &d.Files[i]
 		s.ownContent(rel, base, f)
-		ownTorrent(rel, base, f)
+		if torrents {
+			ownTorrent(rel, base, f)
+		} else {
+			f.Torrents = nil
+		}
 	}
 	var b bytes.Buffer
 	if err := write(d, &b); err != nil {

@@ -117,6 +117,10 @@ func TestMetalinkServed(t *testing.T) {
 		if len(d.Files) != 3 || d.Files[1].Name != "site/b/ü x.css" || d.Files[1].URLs[0].URL != own("seed", site.ID+"/content/site/b/%C3%BC%20x.css") || d.Files[1].URLs[1].URL != cdn+"site/b/%C3%BC%20x.css" {
 			t.Errorf("tree%s: %+v", ext, d.Files)
 		}
+		// Version 3 cannot name a file of a torrent, so it has none for a tree.
+		if n := len(d.Files[1].Torrents); (n == 1) != (ext == ".meta4") {
+			t.Errorf("tree%s: %d torrents at a file", ext, n)
+		}
 	}
 }
 
