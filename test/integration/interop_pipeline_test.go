@@ -82,12 +82,19 @@ func TestOldPipeline(t *testing.T) {
 			}
 		})
 	}
-	// distd fetch is given the same metalink, and has the swarm and the mirror.
-	t.Run("fetch", func(t *testing.T) {
-		to := t.TempDir()
-		fetch(t, fetchArgs(t, to, "-ca="+master.ca(), master.url()+"/metalink.bin.metalink")...)
-		awaitAll(t, time.Second, to, releases[0].files)
-	})
+	// distd fetch is given the same metalinks, and has the swarm and the mirror.
+	// Version 3 names no torrent for the files of a tree, version 4 the same one
+	// for each.
+	for link, files := range map[string]map[string][]byte{"metalink.bin.metalink": releases[0].files, "folder.metalink": files, "folder.meta4": files} {
+		t.Run("fetch "+link, func(t *testing.T) {
+			to, u := t.TempDir(), master.url()+"/"+link
+			stdout, stderr, code := run(t, fetchArgs(t, to, "-ca="+master.ca(), u, u)...)
+			if code != 0 {
+				t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+			}
+			awaitAll(t, time.Second, to, files)
+		})
+	}
 }
 
 // TestAria2BesideMaster gives aria2c a metalink of a master that is tracker and
