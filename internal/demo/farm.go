@@ -164,11 +164,14 @@ func (f *farm) stop() error {
 			continue
 		}
 		select {
-		case <-m.done:
+		case err := <-m.done:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+			}
 		case <-time.After(10 * time.Second):
 			errs = append(errs, fmt.Errorf("%s did not end within 10 s and was killed", m.name))
 			_ = m.cmd.Process.Kill()
-			<-m.done
+			_ = <-m.done
 		}
 	}
 	return errors.Join(errs...)

@@ -23,13 +23,29 @@ func (j *job) activate(ctx context.Context) error {
 	lock := n.releases.lock(j.m.Channel)
 	lock.Lock()
 	defer lock.Unlock()
-	if n.releases.newest(j.m.Channel) != j.id {
+	j.setState(stateActivating)
+	if err := j.makeLive(ctx); err != nil {
+		return err
+	}
+	// A hook that is due runs even when a newer release is on its way: what
+	// became live is told of, each once and in order.
+	if err := j.hook(ctx); err != nil {
+		return err
+	}
+	n.prune(ctx)
+	return nil
+}
+
+// makeLive activates the release, unless there is a newer one, or the operator
+// or a failed hook has taken it out of use.
+func (j *job) makeLive(ctx context.Context) error {
+	n := j.node
+	if j.superseded() {
 		return nil
 	}
 	if id, ok := n.store.Withdrawn(j.m.Channel); ok && id == j.id {
-		return nil // rolled back by the operator or after a failed hook
+		return nil
 	}
-	j.setState(stateActivating)
 	var opts []store.ActivateOption
 	if n.cfg.Load().Hook != "" {
 		opts = append(opts, store.WithHook())
@@ -41,16 +57,15 @@ func (j *job) activate(ctx context.Context) error {
 	if !act.Already {
 		j.log.Info("release is live", zap.String("path", act.LivePath), zap.String("previous", act.Previous))
 	}
-	if err := j.hook(ctx, act); err != nil {
-		return err
-	}
-	n.prune(ctx)
 	return nil
 }
 
+// superseded says that the channel has a newer release.
+func (j *job) superseded() bool { return j.node.releases.newest(j.m.Channel) != j.id }
+
 // hook runs the operator's program if it is due for this release, and again
 // while it asks for that.
-func (j *job) hook(ctx context.Context, act *store.Activation) error {
+func (j *job) hook(ctx context.Context) error {
 	n := j.node
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(5*time.Minute), backoff.WithMaxElapsedTime(0))
 	for {
@@ -58,11 +73,13 @@ func (j *job) hook(ctx context.Context, act *store.Activation) error {
 		if !ok {
 			return nil
 		}
-		if !j.pause(ctx, time.Until(due.NotBefore)) {
-			return ctx.Err()
-		}
-		if n.releases.newest(j.m.Channel) != j.id {
-			return n.store.HookDone(j.id, "superseded before it was done")
+		if !due.NotBefore.IsZero() {
+			if err := j.pause(ctx, due.NotBefore); err != nil {
+				return err
+			}
+			if j.superseded() {
+				return n.store.HookDone(j.id, "asked to be run again, but a newer release came")
+			}
 		}
 		cfg := n.cfg.Load()
 		if cfg.Hook == "" {
@@ -72,8 +89,8 @@ func (j *job) hook(ctx context.Context, act *store.Activation) error {
 		if err != nil {
 			return err
 		}
-		res, err := hook.Run(ctx, j.hookJob(cfg, act, due, attempt))
-		if ctx.Err() != nil {
+		res, err := hook.Run(ctx, j.hookJob(cfg, due, attempt))
+		if err != nil && ctx.Err() != nil {
 			return ctx.Err() // it runs again at the next start, with the next attempt number
 		}
 		n.counters.hookRuns.Add(1)
@@ -93,17 +110,21 @@ func (j *job) hook(ctx context.Context, act *store.Activation) error {
 	}
 }
 
-// pause waits; false says that ctx has ended.
-func (j *job) pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
+// pause waits until a time, or until a newer release has come: it must not
+// wait for the hook of an older one.
+func (j *job) pause(ctx context.Context, until time.Time) error {
+	for !j.superseded() {
+		wait := time.Until(until)
+		if wait <= 0 {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(wait, time.Second)):
+		}
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
+	return ctx.Err()
 }
 
 func (n *Node) hookDue(id string) (store.PendingHook, bool) {
@@ -141,22 +162,23 @@ func (j *job) hookFailed(ctx context.Context, res hook.Result, err error) error 
 }
 
 // hookJob describes the run: aria2's three arguments, and the environment.
-func (j *job) hookJob(cfg *config.Config, act *store.Activation, due store.PendingHook, attempt int) hook.Job {
+func (j *job) hookJob(cfg *config.Config, due store.PendingHook, attempt int) hook.Job {
 	n := j.node
-	first := act.LivePath
+	live := filepath.Join(n.store.Dir(), j.m.Name)
+	first := live
 	files := 0
 	for _, f := range j.m.Files {
 		if f.Symlink != "" {
 			continue
 		}
 		if files == 0 && j.m.Kind == manifest.KindTree {
-			first = filepath.Join(act.LivePath, filepath.FromSlash(f.Path))
+			first = filepath.Join(live, filepath.FromSlash(f.Path))
 		}
 		files++
 	}
 	r := hook.Release{
 		Channel: j.m.Channel, ID: j.id, Serial: j.m.Serial, InfoHash: j.m.InfoHash, Attempt: attempt,
-		Dir: act.LivePath, ChangedFile: due.ChangedFile,
+		Dir: live, ChangedFile: due.ChangedFile,
 	}
 	if prev, err := n.store.Release(due.Previous); err == nil {
 		r.PreviousDir = filepath.Join(prev.ContentRoot(), prev.Manifest.Name)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -82,6 +84,14 @@ func (n *Node) serveControl(ctx context.Context) error {
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the client is gone when it fails
+}
+
+// codeHeader carries the exit code of an error over the control socket.
+const codeHeader = "Distd-Exit-Code"
+
+func refuse(w http.ResponseWriter, err error) {
+	w.Header().Set(codeHeader, strconv.Itoa(ExitCode(err)))
+	http.Error(w, err.Error(), http.StatusConflict)
 }
 
 // PublishRequest is what `distd publish` asks a running master for.
@@ -161,7 +171,7 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		return nil, err
 	}
 	o.Progress, o.Log = progress, n.log.Named("publish")
-	res, err := publish.Publish(ctx, n.store, n.signing, o)
+	res, err := publishNow(ctx, n.store, n.signing, o)
 	if err != nil {
 		return nil, err
 	}
@@ -179,12 +189,56 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 	return res, nil
 }
 
+// publishNow publishes. What is refused for no reason of the system, such as a
+// name that breaks a rule, is the source's fault.
+func publishNow(ctx context.Context, st *store.Store, key manifest.PrivateKey, o publish.Options) (*publish.Result, error) {
+	res, err := publish.Publish(ctx, st, key, o)
+	return res, coded(ExDataErr, err)
+}
+
+// PublishAlone publishes in a folder on which no master runs.
+func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress func(done, total int64)) (res *publish.Result, err error) {
+	o, err := PublishOptions(nil, req)
+	if err != nil {
+		return nil, err
+	}
+	o.Progress = progress
+	st, err := openStore(dir, zap.NewNop())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	key, _, err := LoadMasterKey(st)
+	if err != nil {
+		return nil, err
+	}
+	return publishNow(ctx, st, key, o)
+}
+
+// openStore opens a node's folder, which is made when it is missing.
+func openStore(dir string, log *zap.Logger) (*store.Store, error) {
+	st, err := store.Open(dir, log)
+	if errors.Is(err, fs.ErrNotExist) { // as below /proc
+		err = &codedError{ExCantCreat, err}
+	}
+	return st, err
+}
+
+// OpenExisting opens the store of a folder that is a node's already: for
+// commands that must not make one of a mistyped name.
+func OpenExisting(dir string) (*store.Store, error) {
+	if _, err := os.Stat(filepath.Join(dir, controlDir)); err != nil {
+		return nil, fmt.Errorf("%s is no node's folder: %w", dir, err)
+	}
+	return openStore(dir, zap.NewNop())
+}
+
 // PublishOptions joins a request with the configuration of the master; cfg may
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
 	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength}
 	if err := names.Channel(req.Channel); err != nil {
-		return o, err
+		return o, coded(ExUsage, err)
 	}
 	announce, mirrors := req.Announce, req.Mirrors
 	if cfg != nil {
@@ -201,7 +255,7 @@ func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, er
 	}
 	lines, err := config.ParseMirrors(mirrors)
 	if err != nil {
-		return o, err
+		return o, coded(ExUsage, err)
 	}
 	for _, m := range lines {
 		o.Mirrors = append(o.Mirrors, publishMirror(m))
@@ -216,7 +270,7 @@ func (n *Node) controlRollback(w http.ResponseWriter, r *http.Request) {
 	defer lock.Unlock()
 	act, err := n.store.Rollback(r.Context(), channel)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
+		refuse(w, err)
 		return
 	}
 	n.log.Warn("rolled back by the operator", zap.String("channel", channel), zap.String("live", act.ID))
@@ -273,7 +327,7 @@ func (c *Control) Publish(ctx context.Context, req PublishRequest, progress func
 			}
 			switch {
 			case ev.Error != "":
-				return &codedError{ev.Code, ev.Error}
+				return &codedError{ev.Code, errors.New(ev.Error)}
 			case ev.Result != nil:
 				res = ev.Result
 				return nil
@@ -300,7 +354,8 @@ func (c *Control) call(ctx context.Context, method, path string, body any, read 
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("the daemon refuses: %s", text)
+		code, _ := strconv.Atoi(resp.Header.Get(codeHeader))
+		return &codedError{code, fmt.Errorf("the daemon refuses: %s", bytes.TrimSpace(text))}
 	}
 	return read(json.NewDecoder(resp.Body))
 }

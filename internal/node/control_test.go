@@ -29,7 +29,7 @@ func TestExitCode(t *testing.T) {
 		{&fs.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}, ExIOErr},
 		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}, ExNoPerm},
 		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.ENOENT}, ExNoInput},
-		{&codedError{ExDataErr, "over the socket"}, ExDataErr},
+		{&codedError{ExDataErr, errors.New("over the socket")}, ExDataErr},
 	} {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("%v: exit code %d, want %d", c.err, got, c.want)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"syscall"
 
 	"distd/internal/manifest"
 	"distd/internal/publish"
 	"distd/internal/store"
+	"distd/pkg/httpfetch"
 )
 
 // Exit codes of sysexits(3).
@@ -16,7 +18,7 @@ const (
 	ExUsage       = 64 // a flag or argument is wrong
 	ExDataErr     = 65 // the input is not what it should be
 	ExNoInput     = 66 // the input is not there or cannot be read
-	ExUnavailable = 69 // a server cannot be reached or does not have it
+	ExUnavailable = 69 // a server, daemon or release is not there, or a port is taken
 	ExSoftware    = 70 // anything else
 	ExCantCreat   = 73 // the output cannot be made
 	ExIOErr       = 74 // reading or writing failed, the disk is full
@@ -26,20 +28,46 @@ const (
 	ExConfig      = 78 // the configuration is wrong
 )
 
-// codedError is an error that crossed the control socket.
+// codedError is an error with the exit code that goes with it: where the error
+// alone does not say whose mistake it was, or where it crossed the control
+// socket.
 type codedError struct {
 	code int
-	text string
+	err  error
 }
 
-func (e *codedError) Error() string { return e.text }
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// coded gives an error an exit code, unless it has one that says more than that
+// it is some error.
+func coded(code int, err error) error {
+	if err == nil || ExitCode(err) != ExSoftware {
+		return err
+	}
+	return &codedError{code, err}
+}
 
 // ExitCode is the exit code that tells a script what kind of error it was.
 func ExitCode(err error) int {
-	var coded *codedError
-	if errors.As(err, &coded) && coded.code != 0 {
-		return coded.code
+	var c *codedError
+	if errors.As(err, &c) && c.code != 0 {
+		return c.code
 	}
+	var gone *httpfetch.GiveUpError
+	var op *net.OpError
+	switch code := systemCode(err); {
+	case code != 0:
+		return code
+	case errors.As(err, &gone), errors.As(err, &op) && op.Op == "dial":
+		return ExUnavailable
+	}
+	return ExSoftware
+}
+
+// systemCode is the exit code of an error that callers know by its value; 0 for
+// others.
+func systemCode(err error) int {
 	for _, c := range []struct {
 		is   error
 		code int
@@ -51,12 +79,16 @@ func ExitCode(err error) int {
 		{manifest.ErrSignature, ExDataErr},
 		{manifest.ErrKey, ExDataErr},
 		{manifest.ErrMalformed, ExDataErr},
+		{store.ErrNoPrevious, ExUnavailable},
 		{publish.ErrSourceChanged, ExTempFail},
+		{publish.ErrBusy, ExTempFail},
 		{syscall.ENOSPC, ExIOErr},
 		{syscall.EDQUOT, ExIOErr},
 		{syscall.EROFS, ExCantCreat},
 		{syscall.EIO, ExIOErr},
+		{syscall.ENOTDIR, ExCantCreat},
 		{syscall.EADDRINUSE, ExUnavailable},
+		{syscall.EADDRNOTAVAIL, ExConfig},
 		{fs.ErrPermission, ExNoPerm},
 		{fs.ErrNotExist, ExNoInput},
 	} {
@@ -64,5 +96,5 @@ func ExitCode(err error) int {
 			return c.code
 		}
 	}
-	return ExSoftware
+	return 0
 }

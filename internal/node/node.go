@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,10 +79,10 @@ func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err erro
 	n.cfg.Store(cfg)
 	if cfg.Hook != "" {
 		if err := hook.Check(cfg.Hook); err != nil {
-			return nil, fmt.Errorf("hook: %w", err)
+			return nil, &codedError{ExConfig, err}
 		}
 	}
-	if n.store, err = store.Open(cfg.Dir, log.Named("store")); err != nil {
+	if n.store, err = openStore(cfg.Dir, log.Named("store")); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -133,27 +134,39 @@ func LoadMasterKey(st *store.Store) (manifest.PrivateKey, bool, error) {
 func (n *Node) listen(cfg *config.Config) (err error) {
 	if cfg.Listen != "" {
 		if n.http, err = net.Listen("tcp", cfg.Listen); err != nil {
-			return fmt.Errorf("listen for HTTP: %w", err)
+			return listenError("HTTP", "-listen", err)
 		}
 		if n.tracks(cfg) {
 			if n.udp, err = net.ListenPacket("udp", n.http.Addr().String()); err != nil {
-				return fmt.Errorf("listen for the UDP tracker: %w", err)
+				return listenError("the UDP tracker", "-listen", err)
 			}
 		}
 	}
 	if cfg.PeerListen != "" {
 		if n.peers, err = net.Listen("tcp", cfg.PeerListen); err != nil {
-			return fmt.Errorf("listen for peers: %w", err)
+			return listenError("peers", "-peer-listen", err)
 		}
 		n.peerPort = uint16(n.peers.Addr().(*net.TCPAddr).Port)
 	}
 	if cfg.TLSCert != "" {
 		if n.cert, err = serve.LoadCert(cfg.TLSCert, cfg.TLSKey); err != nil {
-			return err
+			return &codedError{ExConfig, err}
 		}
 	}
 	n.control, err = listenControl(n.store.Dir())
 	return err
+}
+
+// listenError says what to do about an address that cannot be had.
+func listenError(what, flag string, err error) error {
+	advice := "choose another address with " + flag
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = "another program has the port: end it, or " + advice
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = "this machine does not have the address: " + advice
+	}
+	return fmt.Errorf("listen for %s: %w (%s)", what, err, advice)
 }
 
 // tracks says whether the node is a tracker: where it serves HTTP and has
@@ -355,7 +368,7 @@ func (n *Node) Ready() error {
 func (n *Node) Reload(cfg *config.Config) error {
 	if cfg.Hook != "" {
 		if err := hook.Check(cfg.Hook); err != nil {
-			return fmt.Errorf("hook: %w", err)
+			return err
 		}
 	}
 	old := n.cfg.Load()

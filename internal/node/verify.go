@@ -49,7 +49,7 @@ func VerifyReleases(ctx context.Context, st *store.Store, ids []string) ([]Verif
 func (n *Node) controlVerify(w http.ResponseWriter, r *http.Request) {
 	out, err := VerifyReleases(r.Context(), n.store, r.URL.Query()["release"])
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
+		refuse(w, err)
 		return
 	}
 	reply(w, out)
