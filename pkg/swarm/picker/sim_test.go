@@ -339,6 +339,9 @@ func TestSwarmFinishesNearTheBound(t *testing.T) {
 		{"3 of 16 die", simRun{leaves: 16, pieces: 512, pieceLength: 64 * kib, rate: mbit50, die: 3}, 1.25, 1.5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && c.run.leaves > 16 {
+				t.Skip("takes a while")
+			}
 			s, leaves := c.run.run(t)
 			last := time.Duration(0)
 			for _, n := range leaves {
