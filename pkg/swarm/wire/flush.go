@@ -172,11 +172,11 @@ func (w *Writer) wrote(n int) {
 	}
 	w.unmark()
 	w.mu.Unlock()
-	for i, q := range w.doneNow {
-		q.done()
-		w.doneNow[i] = nil
+	for i, release := range w.releases {
+		release()
+		w.releases[i] = nil
 	}
-	w.doneNow = w.doneNow[:0]
+	w.releases = w.releases[:0]
 }
 
 // wroteBlock accounts for the first block of the queue, of n bytes written.
@@ -186,10 +186,15 @@ func (w *Writer) wroteBlock(n int) int {
 	w.blocks.Add(int64(max(q.sent+step, pieceHead) - max(q.sent, pieceHead)))
 	q.sent += step
 	w.dataBytes -= step
-	if q.sent == q.size() {
-		w.doneNow = append(w.doneNow, q)
-		w.queue[0] = nil
-		w.queue = w.queue[1:]
+	if q.sent < q.size() {
+		return n - step
+	}
+	if q.release != nil {
+		w.releases = append(w.releases, q.release)
+	}
+	w.queue = slices.Delete(w.queue, 0, 1)
+	if *q = (outBlock{}); len(w.free) < maxFree {
+		w.free = append(w.free, q)
 	}
 	return n - step
 }

@@ -64,10 +64,11 @@ func readAll(r *Reader) ([]Message, error) {
 
 func same(a, b []Message) bool { return fmt.Sprintf("%x", a) == fmt.Sprintf("%x", b) }
 
-// everyMessage is one of each, and what is to be read from it.
-func everyMessage() (stream []byte, want []Message) {
+// everyMessage is one of each, with payloads of up to longest bytes, and what
+// is to be read from it.
+func everyMessage(longest int) (stream []byte, want []Message) {
 	block, part := noise(16<<10), noise(100)
-	ext, bits := noise(300<<10), []byte{0x80, 0, 0x10}
+	ext, bits := noise(longest), []byte{0x80, 0, 0x10}
 	for _, c := range []struct {
 		b []byte
 		m Message
@@ -91,7 +92,7 @@ func everyMessage() (stream []byte, want []Message) {
 		{frame(AllowedFast, u32(7)...), Message{Type: AllowedFast, Index: 7}},
 		{frame(Extended, append([]byte{3}, ext...)...), Message{Type: Extended, ExtID: 3, Data: ext}},
 		{frame(Extended, 0), Message{Type: Extended}},
-		{frame(99, noise(9000)...), Message{Type: Unknown}},
+		{frame(99, noise(min(longest, 9000))...), Message{Type: Unknown}},
 		{frame(Have, u32(0)...), Message{Type: Have}},
 	} {
 		stream = append(stream, c.b...)
@@ -101,7 +102,7 @@ func everyMessage() (stream []byte, want []Message) {
 }
 
 func TestReadEveryMessage(t *testing.T) {
-	stream, want := everyMessage()
+	stream, want := everyMessage(300 << 10)
 	sink := func(b Block) []byte { return make([]byte, b.Length) }
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
 		"whole": func(r io.Reader) io.Reader { return r },
@@ -364,7 +365,7 @@ func TestReadTimeout(t *testing.T) {
 // FuzzReader decodes any bytes twice, in one read and in many, with and without
 // a sink: no panic, no excess of memory, and the same messages.
 func FuzzReader(f *testing.F) {
-	stream, _ := everyMessage()
+	stream, _ := everyMessage(100)
 	f.Add(stream, uint16(20), true)
 	for _, b := range [][]byte{
 		frame(Have, u32(1)...), frame(Bitfield, 1, 2, 0xf0), pieceFrame(Block{1, 0, 4}, []byte("data")), frame(Extended, 0, 'd', 'e'),

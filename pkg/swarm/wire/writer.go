@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,16 +57,17 @@ type Writer struct {
 	blocks  atomic.Int64
 
 	// Owned by Flush.
-	plan    plan
-	scratch []byte
-	spare   []byte // memory of control messages that were written
-	doneNow []*outBlock
+	plan     plan
+	scratch  []byte
+	spare    []byte // memory of control messages that were written
+	releases []func()
 
 	mu        sync.Mutex
 	ctl       []byte      // control messages that wait
 	ctlBusy   []byte      // those that are being written
 	queue     []*outBlock // only queue[0] may be begun
 	dataBytes int         // of queue, not yet written
+	free      []*outBlock // for use again
 	flushing  bool
 	err       error
 }
@@ -81,6 +83,9 @@ type outBlock struct {
 	busy    bool // part of a write that is under way
 	release func()
 }
+
+// maxFree bounds the memory kept for queueing further blocks.
+const maxFree = 64
 
 // pieceHead is the length of what stands before a block's data.
 const pieceHead = 13
@@ -139,25 +144,33 @@ func (w *Writer) SendBlock(b Block, data []byte, release func()) {
 	if len(data) != int(b.Length) {
 		panic("wire: block's data is not of the block's length")
 	}
-	w.add(&outBlock{Block: b, data: data, release: release})
+	w.add(b, outBlock{data: data, release: release})
 }
 
 // SendFile queues a piece message whose block is the b.Length bytes at offset
 // off of f. The file must stay open until release is called, as for SendBlock.
 func (w *Writer) SendFile(b Block, f *os.File, off int64, release func()) {
-	w.add(&outBlock{Block: b, file: f, off: off, release: release})
+	w.add(b, outBlock{file: f, off: off, release: release})
 }
 
-func (w *Writer) add(b *outBlock) {
-	appendPieceHead(b.head[:0], b.Block)
+func (w *Writer) add(b Block, o outBlock) {
 	w.mu.Lock()
 	if w.err != nil {
 		w.mu.Unlock()
-		b.done()
+		o.done()
 		return
 	}
-	w.queue = append(w.queue, b)
-	w.dataBytes += b.size()
+	var q *outBlock
+	if n := len(w.free); n > 0 {
+		q, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		q = new(outBlock)
+	}
+	*q = o
+	q.Block = b
+	appendPieceHead(q.head[:0], b)
+	w.queue = append(w.queue, q)
+	w.dataBytes += q.size()
 	w.mu.Unlock()
 	w.signal()
 }
@@ -182,7 +195,7 @@ func (w *Writer) DropBlock(b Block) bool {
 	w.mu.Lock()
 	for i, q := range w.queue {
 		if q.Block == b && !q.busy && q.sent == 0 {
-			w.queue = append(w.queue[:i], w.queue[i+1:]...)
+			w.queue = slices.Delete(w.queue, i, i+1)
 			w.dataBytes -= q.size()
 			w.mu.Unlock()
 			q.done()

@@ -412,3 +412,21 @@ func TestSendBlockChecksLength(t *testing.T) {
 	}()
 	NewWriter(io.Discard, WriterConfig{}).SendBlock(Block{0, 0, 2}, []byte{1}, nil)
 }
+
+func TestWriteAllocatesNothing(t *testing.T) {
+	w := NewWriter(io.Discard, WriterConfig{})
+	data := noise(16 << 10)
+	n := testing.AllocsPerRun(200, func() {
+		for i := range uint32(4) {
+			w.SendIndex(Have, i)
+			w.SendRequest(Request, Block{i, 0, 16 << 10})
+			w.SendBlock(Block{i, 0, 16 << 10}, data, nil)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 0 {
+		t.Errorf("%v allocations for twelve messages", n)
+	}
+}
