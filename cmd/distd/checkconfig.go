@@ -15,7 +15,7 @@ func checkConfigCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check-config", Usage: "check the daemon's configuration and the files that it names",
 		Flags:  append(daemonFlags(), jsonFlag()),
-		Action: runCheckConfig,
+		Action: alone(runCheckConfig),
 	}
 }
 

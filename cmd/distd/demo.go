@@ -43,6 +43,9 @@ func runDemo(ctx context.Context, cmd *cli.Command) error {
 	if o.Dir != "" {
 		o.Keep = true
 	}
+	if cmd.Args().Len() > 1 {
+		return usagef("demo takes one PATH, not %d", cmd.Args().Len())
+	}
 	if cmd.Args().Present() {
 		if o.Payload, err = filepath.Abs(cmd.Args().First()); err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,6 +82,12 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	}
 	if o.MaxConns < 1 {
 		return o, usagef("x must be 1 or more")
+	}
+	if !slices.Contains([]string{"off", "allow", "require"}, o.Encryption) {
+		return o, usagef("encryption %q is none of off, allow, require", o.Encryption)
+	}
+	if l := cmd.String("log-level"); !slices.Contains([]string{"debug", "info", "warn", "error"}, l) {
+		return o, usagef("log-level %q is none of debug, info, warn, error", l)
 	}
 	level := zap.NewAtomicLevel()
 	setLevel(level, cmd.String("log-level"))

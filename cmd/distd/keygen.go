@@ -18,7 +18,7 @@ func keygenCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "`PREFIX` of the files PREFIX.key (secret) and PREFIX.pub", Value: "publish"},
 			jsonFlag(),
 		},
-		Action: func(_ context.Context, cmd *cli.Command) error {
+		Action: alone(func(_ context.Context, cmd *cli.Command) error {
 			priv, pub := cmd.String("out")+".key", cmd.String("out")+".pub"
 			key, created, err := manifest.LoadOrCreateKey(priv, pub)
 			if err != nil {
@@ -33,6 +33,6 @@ func keygenCommand() *cli.Command {
 			}
 			printf(cmd, "secret key  %s\npublic key  %s\n            %s\n", priv, pub, key.Public())
 			return nil
-		},
+		}),
 	}
 }

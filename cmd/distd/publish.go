@@ -7,11 +7,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
-	"go.uber.org/zap"
 
 	"distd/internal/node"
 	"distd/internal/publish"
-	"distd/internal/store"
 )
 
 func publishCommand() *cli.Command {
@@ -73,25 +71,7 @@ func publishBy(ctx context.Context, dir string, req node.PublishRequest, progres
 	if !errors.Is(err, node.ErrNoDaemon) {
 		return nil, err
 	}
-	st, err := store.Open(dir, zap.NewNop())
-	if err != nil {
-		return nil, err
-	}
-	res, err := publishAlone(ctx, st, req, progress)
-	return res, errors.Join(err, st.Close())
-}
-
-func publishAlone(ctx context.Context, st *store.Store, req node.PublishRequest, progress func(done, total int64)) (*publish.Result, error) {
-	key, _, err := node.LoadMasterKey(st)
-	if err != nil {
-		return nil, err
-	}
-	o, err := node.PublishOptions(nil, req)
-	if err != nil {
-		return nil, err
-	}
-	o.Progress = progress
-	return publish.Publish(ctx, st, key, o)
+	return node.PublishAlone(ctx, dir, req, progress)
 }
 
 func printPublished(cmd *cli.Command, res *publish.Result) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/urfave/cli/v3"
-	"go.uber.org/zap"
 
 	"distd/internal/node"
 	"distd/internal/store"
@@ -15,7 +14,7 @@ func rollbackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "make the previous release of a channel live again",
 		Flags:  []cli.Flag{dirFlag("the node's `FOLDER`"), &cli.StringFlag{Name: "channel", Usage: "`NAME` of the channel", Required: true}, jsonFlag()},
-		Action: runRollback,
+		Action: alone(runRollback),
 	}
 }
 
@@ -39,7 +38,7 @@ func rollbackBy(ctx context.Context, dir, channel string) (*store.Activation, er
 	if !errors.Is(err, node.ErrNoDaemon) {
 		return nil, err
 	}
-	st, err := store.Open(dir, zap.NewNop())
+	st, err := node.OpenExisting(dir)
 	if err != nil {
 		return nil, err
 	}

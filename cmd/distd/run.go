@@ -38,6 +38,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &exit):
 		return int(exit)
 	}
+	if topic, ok := strings.CutPrefix(err.Error(), "No help topic for '"); ok {
+		topic = strings.TrimSuffix(topic, "'")
+		err = usagef("no help on %q%s", topic, didYouMean(topic, verbs(root)))
+	}
 	_, _ = fmt.Fprintf(stderr, "distd: %v\n", err)
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -71,32 +75,39 @@ func command(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 			keygenCommand(), checkConfigCommand(), demoCommand(), versionCommand(),
 		},
 	}
-	setUsageErrors(root, root)
+	setUsageErrors(root)
 	return root
 }
 
+// alone makes an action of one that takes no arguments.
+func alone(f cli.ActionFunc) cli.ActionFunc {
+	return func(ctx context.Context, cmd *cli.Command) error {
+		if cmd.Args().Present() {
+			return usagef("%s takes no argument, but %q is given", cmd.Name, cmd.Args().First())
+		}
+		return f(ctx, cmd)
+	}
+}
+
 // setUsageErrors gives every command the same short way to report a mistake.
-func setUsageErrors(root, c *cli.Command) {
+func setUsageErrors(c *cli.Command) {
 	c.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		text := err.Error()
 		if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 			name = strings.TrimLeft(name, "-")
-			return usagef("unknown flag -%s%s", name, didYouMean(name, flagNames(cmd, root)))
+			return usagef("unknown flag -%s%s", name, didYouMean(name, flagNames(cmd)))
 		}
 		return usageError{err}
 	}
 	for _, sub := range c.Commands {
-		setUsageErrors(root, sub)
+		setUsageErrors(sub)
 	}
 }
 
-func flagNames(cmd, root *cli.Command) []string {
+func flagNames(cmd *cli.Command) []string {
 	var names []string
 	for _, f := range cmd.Flags {
 		names = append(names, f.Names()...)
-	}
-	if cmd != root {
-		return names
 	}
 	return names
 }

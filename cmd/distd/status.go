@@ -15,7 +15,7 @@ func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "show what the daemon of a folder is doing",
 		Flags:  []cli.Flag{dirFlag("the node's `FOLDER`"), jsonFlag()},
-		Action: runStatus,
+		Action: alone(runStatus),
 	}
 }
 

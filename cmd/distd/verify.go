@@ -3,15 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v3"
-	"go.uber.org/zap"
 
 	"distd/internal/node"
-	"distd/internal/store"
 )
 
 func verifyCommand() *cli.Command {
@@ -51,10 +46,7 @@ func verifyBy(ctx context.Context, dir string, ids []string) ([]node.Verified, e
 	if !errors.Is(err, node.ErrNoDaemon) {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(dir, ".distd")); err != nil {
-		return nil, fmt.Errorf("%s is no node's folder: %w", dir, err)
-	}
-	st, err := store.Open(dir, zap.NewNop())
+	st, err := node.OpenExisting(dir)
 	if err != nil {
 		return nil, err
 	}

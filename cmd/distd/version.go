@@ -42,12 +42,12 @@ func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version",
 		Flags: []cli.Flag{jsonFlag()},
-		Action: func(_ context.Context, cmd *cli.Command) error {
+		Action: alone(func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Bool("json") {
 				return printJSON(cmd, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
 			_, err := fmt.Fprintf(cmd.Root().Writer, "distd %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
-		},
+		}),
 	}
 }

@@ -14,7 +14,9 @@ import (
 
 	"distd/internal/config"
 	"distd/internal/manifest"
+	"distd/internal/publish"
 	"distd/internal/store"
+	"distd/pkg/httpfetch"
 )
 
 func TestExitCode(t *testing.T) {
@@ -30,6 +32,13 @@ func TestExitCode(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}, ExNoPerm},
 		{&fs.PathError{Op: "open", Path: "/x", Err: syscall.ENOENT}, ExNoInput},
 		{&codedError{ExDataErr, errors.New("over the socket")}, ExDataErr},
+		{coded(ExDataErr, errors.New("x")), ExDataErr},
+		{coded(ExDataErr, fmt.Errorf("a: %w", syscall.ENOSPC)), ExIOErr},
+		{fmt.Errorf("a: %w", store.ErrNoPrevious), ExUnavailable},
+		{fmt.Errorf("a: %w", publish.ErrBusy), ExTempFail},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, ExUnavailable},
+		{&net.OpError{Op: "listen", Err: syscall.EADDRNOTAVAIL}, ExConfig},
+		{fmt.Errorf("a: %w", &httpfetch.GiveUpError{}), ExUnavailable},
 	} {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("%v: exit code %d, want %d", c.err, got, c.want)
