@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// takeLock takes the lock of the folder, which ends with the process or when
-// the file is closed. The file holds the number of the process for messages.
+// takeLock takes the lock of the folder, which ends with the process or by
+// endLock. The file holds the number of the process for messages.
 func takeLock(root *os.Root, dir string, log *zap.Logger) (*os.File, error) {
 	f, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -39,6 +39,12 @@ func takeLock(root *os.Root, dir string, log *zap.Logger) (*os.File, error) {
 		log.Warn("cannot note the process number in the lock file", zap.Error(err))
 	}
 	return f, nil
+}
+
+// endLock ends the lock. Closing the file alone would leave it to a program
+// that is being started just now, which has the descriptor too until it runs.
+func endLock(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 func writePID(f *os.File) error {

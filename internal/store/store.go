@@ -214,7 +214,7 @@ func (s *Store) Close() error {
 		errs = append(errs, s.db.Close())
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close()) // ends the lock
+		errs = append(errs, endLock(s.lock))
 	}
 	errs = append(errs, s.root.Close())
 	if err := errors.Join(errs...); err != nil {
