@@ -65,7 +65,9 @@ func admit(w *response, r *http.Request) bool {
 		// The standard server reads on in the body behind the handler's
 		// back; a client that holds it back must not hold the connection.
 		_ = w.rc.SetReadDeadline(time.Now().Add(time.Second))
-		w.Header().Set("Connection", "close")
+		if r.ProtoMajor == 1 { // in HTTP/2 it would end the other requests too, and cut the answer off for some clients
+			w.Header().Set("Connection", "close")
+		}
 	}
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -84,6 +84,14 @@ func TestCurl(t *testing.T) {
 			}
 		})
 	}
+	// The refusal is whole however it meets the body that is under way.
+	t.Run("posts", func(t *testing.T) {
+		for range 25 {
+			if code, _, body := curl(t, "--cacert", master.ca(), u, "--data", "x=1"); code != "405" || len(body) == 0 {
+				t.Fatalf("status %s, %q", code, body)
+			}
+		}
+	})
 	// An interrupted download goes on, as with curl -C.
 	t.Run("resumed", func(t *testing.T) {
 		half := filepath.Join(t.TempDir(), "site.bin")
