@@ -69,7 +69,7 @@ func reportConfig(cmd *cli.Command, err error) error {
 // daemon runs a node until a signal or an error ends it.
 func daemonMain(ctx context.Context, cmd *cli.Command) error {
 	if word := cmd.Args().First(); word != "" {
-		return usagef("unknown verb %q%s", word, didYouMean(word, verbs(cmd.Root())))
+		return usagef("unknown verb %q%s", word, config.Nearest(word, verbs(cmd.Root())))
 	}
 	if cmd.NumFlags() == 0 && os.Getenv("DISTD_ROLE") == "" {
 		if _, err := os.Stat(config.DefaultFile); err != nil {

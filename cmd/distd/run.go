@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"distd/internal/config"
 	"distd/internal/node"
 )
 
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if topic, ok := strings.CutPrefix(err.Error(), "No help topic for '"); ok {
 		topic = strings.TrimSuffix(topic, "'")
-		err = usagef("no help on %q%s", topic, didYouMean(topic, verbs(root)))
+		err = usagef("no help on %q%s", topic, config.Nearest(topic, verbs(root)))
 	}
 	_, _ = fmt.Fprintf(stderr, "distd: %v\n", err)
 	var usage usageError
@@ -95,7 +96,7 @@ func setUsageErrors(c *cli.Command) {
 		text := err.Error()
 		if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 			name = strings.TrimLeft(name, "-")
-			return usagef("unknown flag -%s%s", name, didYouMean(name, flagNames(cmd)))
+			return usagef("unknown flag -%s%s", name, config.Nearest(name, flagNames(cmd)))
 		}
 		return usageError{err}
 	}
@@ -110,36 +111,4 @@ func flagNames(cmd *cli.Command) []string {
 		names = append(names, f.Names()...)
 	}
 	return names
-}
-
-// didYouMean names the candidate that is closest to a word, if one is close.
-func didYouMean(word string, candidates []string) string {
-	best, score := "", 0.0
-	for _, c := range candidates {
-		if s := similarity(word, c); s > score {
-			best, score = c, s
-		}
-	}
-	if score < 0.4 {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// similarity is the share of letter pairs that two words have in common, 0 to 1.
-func similarity(a, b string) float64 {
-	pairs := func(s string) map[string]int {
-		m := map[string]int{}
-		s = "^" + strings.ToLower(s) + "$"
-		for i := range len(s) - 1 {
-			m[s[i:i+2]]++
-		}
-		return m
-	}
-	pa, pb := pairs(a), pairs(b)
-	common := 0
-	for p, n := range pa {
-		common += min(n, pb[p])
-	}
-	return 2 * float64(common) / float64(len(a)+len(b)+2)
 }

@@ -32,7 +32,7 @@ func (c *Config) checkRole() error {
 		return errors.New("role is not set: -role=master, -role=seed or -role=leaf")
 	}
 	if !slices.Contains(roles, c.Role) {
-		return fmt.Errorf("role %q is none of master, seed, leaf%s", c.Role, nearest(c.Role, roles))
+		return fmt.Errorf("role %q is none of master, seed, leaf%s", c.Role, Nearest(c.Role, roles))
 	}
 	abs, err := filepath.Abs(c.Dir)
 	if err != nil || c.Dir == "" {

@@ -68,6 +68,7 @@ func TestRefused(t *testing.T) {
 		"no role":         {Sources{}, "-role=master"},
 		"role misspelt":   {with("role", "laef"), `did you mean "leaf"`},
 		"key misspelt":    {Sources{File: write(t, "peer-listen: x\n")}, `did you mean "peer_listen"`},
+		"env swapped":     {Sources{Env: []string{"DISTD_DRI=leaf"}}, `did you mean "DISTD_DIR"`},
 		"env misspelt":    {Sources{Env: []string{"DISTD_ROLL=leaf"}}, `did you mean "DISTD_ROLE"`},
 		"no file":         {Sources{File: "/nonexistent/x.yaml"}, "/nonexistent/x.yaml"},
 		"bad yaml":        {Sources{File: write(t, "a: [")}, "config.yaml"},

@@ -148,7 +148,7 @@ func readFile(path string) (map[string]any, error) {
 	}
 	for key := range m {
 		if !known(key) {
-			return nil, fmt.Errorf("configuration file %s: unknown key %q%s", path, key, nearest(key, keys(Setting.key)))
+			return nil, fmt.Errorf("configuration file %s: unknown key %q%s", path, key, Nearest(key, keys(Setting.key)))
 		}
 	}
 	return m, nil
@@ -170,7 +170,9 @@ func readEnv(environ []string) (map[string]any, error) {
 		}
 		key = strings.ToLower(key)
 		if !known(key) {
-			return nil, fmt.Errorf("environment: unknown variable %s%s", name, nearest(name, keys(Setting.Env)))
+			// Without the prefix, which would make all of them look alike.
+			hint := Nearest(key, keys(func(s Setting) string { return strings.TrimPrefix(s.Env(), "DISTD_") }))
+			return nil, fmt.Errorf("environment: unknown variable %s%s", name, strings.Replace(hint, `"`, `"DISTD_`, 1))
 		}
 		m[key] = value
 	}
@@ -191,9 +193,9 @@ func known(key string) bool {
 	return slices.ContainsFunc(Settings(), func(s Setting) bool { return s.Key == key })
 }
 
-// nearest returns `; did you mean "X"?` for the candidate that is closest to
+// Nearest returns `; did you mean "X"?` for the candidate that is closest to
 // the word, or nothing when none is close.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	best, dist := "", len(word)/2+1
 	for _, c := range candidates {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(c)); d < dist {
@@ -206,24 +208,29 @@ func nearest(word string, candidates []string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
-// editDistance is the Levenshtein distance in bytes.
+// editDistance is how many bytes are to be inserted, deleted, changed or
+// exchanged with their neighbour to make b of a.
 func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last := []int(nil), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i := range len(a) {
-		diag := row[0]
+		row := make([]int, len(b)+1)
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diag
+			change := last[j]
 			if a[i] != b[j] {
-				cost = 1 + min(diag, row[j], row[j+1])
+				change++
 			}
-			diag, row[j+1] = row[j+1], cost
+			row[j+1] = min(change, row[j]+1, last[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
+		before, last = last, row
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
 
 // Changed returns the keys of the settings whose values differ.
