@@ -404,6 +404,22 @@ func TestCloseDuringFlush(t *testing.T) {
 	}
 }
 
+// TestFileSystemWithoutSendfile falls back to reading and writing.
+func TestFileSystemWithoutSendfile(t *testing.T) {
+	a, b := tcpPair(t)
+	data := noise(32 << 10)
+	w := NewWriter(a, WriterConfig{})
+	w.raw.noSendfile = true
+	w.SendFile(Block{1, 0, 30 << 10}, tempFile(t, data), 100, nil)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var m Message
+	if err := NewReader(b, ReaderConfig{Limits: limits()}).Next(&m); err != nil || !bytes.Equal(m.Data, data[100:100+30<<10]) {
+		t.Fatal(err)
+	}
+}
+
 func TestSendBlockChecksLength(t *testing.T) {
 	defer func() {
 		if recover() == nil {
