@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -84,7 +85,8 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		if ln, err = net.Listen("tcp", o.Listen); err != nil {
 			return nil, listenError("peers", "-listen", err)
 		}
-		f.port = uint16(ln.Addr().(*net.TCPAddr).Port)
+		at := ln.Addr().(*net.TCPAddr).AddrPort()
+		f.local, f.port = at.Addr().Unmap(), at.Port()
 	}
 	f.announcing = trackerClient(web.roots, ln)
 	policy, err := wire.ParsePolicy(o.Encryption)
@@ -105,6 +107,7 @@ type fetch struct {
 	log        *zap.Logger
 	engine     *swarm.Engine
 	announcing *http.Client
+	local      netip.Addr // where peers are listened for
 	port       uint16
 	peerID     [20]byte
 }

@@ -173,6 +173,7 @@ func (d *download) announcers(tor *swarm.Torrent) []*tracker.Announcer {
 		Tiers: t.trackers, InfoHash: t.infoHash(), PeerID: d.fetch.peerID, Port: d.fetch.port,
 		Stats:      func() tracker.Stats { return announceStats(tor) },
 		Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
+		Local:      d.fetch.local,
 		HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
 	})}
 }

@@ -40,6 +40,8 @@ type AnnouncerConfig struct {
 	// announces as early as the tracker allows.
 	Known   func() int
 	NumWant int
+	// Local is the address that UDP announces go out from, if it matters.
+	Local netip.Addr
 	// HTTPClient is for trackers with its own CA or proxy; nil for a plain one.
 	HTTPClient *http.Client
 	Log        *zap.Logger
@@ -163,6 +165,7 @@ func (a *Announcer) round(ctx context.Context) (wait time.Duration, ok bool) {
 
 func (a *Announcer) request(e *endpoint) *Request {
 	r := &Request{
+		Local:    a.cfg.Local,
 		InfoHash: a.cfg.InfoHash, PeerID: a.cfg.PeerID, Port: a.cfg.Port, Key: a.key,
 		Stats: a.cfg.Stats(), NumWant: a.cfg.NumWant,
 	}

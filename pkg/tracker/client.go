@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -46,6 +47,10 @@ type Request struct {
 	Stats            Stats
 	NumWant          int    // < 0: as many as the tracker likes
 	Key              uint32 // the same for the life of a peer
+	// Local is the address that a UDP announce goes out from, and that the tracker
+	// will list; the zero value leaves it to the system. For HTTP it is the
+	// client's dialer that decides.
+	Local netip.Addr
 
 	trackerID string
 }

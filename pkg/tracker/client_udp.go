@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"time"
@@ -28,6 +29,9 @@ const maxUDPAnswer = 9216
 
 func (c *udpExchange) announce(ctx context.Context, r *Request) (*Response, error) {
 	var dialer net.Dialer
+	if r.Local.IsValid() && !r.Local.IsUnspecified() {
+		dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.Local, 0))
+	}
 	conn, err := dialer.DialContext(ctx, "udp", c.url.Host)
 	if err != nil {
 		return nil, err

@@ -218,6 +218,26 @@ func TestUDPAnswersFromTheAddressAsked(t *testing.T) {
 	}
 }
 
+// The tracker lists the address that an announce came from.
+func TestUDPAnnounceFromLocalAddress(t *testing.T) {
+	s, _ := newTestServer(t, Config{Open: true})
+	u := &url.URL{Scheme: "udp", Host: serveUDP(t, s, "127.0.0.1:0").String()}
+	local := netip.MustParseAddr("127.0.0.79")
+	announce := func(id int, local netip.Addr) *Response {
+		t.Helper()
+		r := &Request{InfoHash: testHash(1), PeerID: peerID(id), Port: 7000, Stats: Stats{Left: 5}, NumWant: -1, Local: local}
+		resp, err := announceOnce(t.Context(), nil, u, r, []time.Duration{5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	announce(1, local)
+	if got, want := announce(2, netip.IPv4Unspecified()).Peers, netip.AddrPortFrom(local, 7000); len(got) != 1 || got[0] != want {
+		t.Errorf("peers %v, want %v", got, want)
+	}
+}
+
 func TestServeUDPOverAnyPacketConn(t *testing.T) {
 	s, _ := newTestServer(t, Config{Open: true})
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
