@@ -292,9 +292,11 @@ func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Tor
 		if err := ps.Sync(ctx); err != nil {
 			return err
 		}
-		if _, err := n.store.Commit(ctx, j.id); err != nil {
+		done, err := n.store.Commit(ctx, j.id)
+		if err != nil {
 			return err
 		}
+		ps.SetDir(done.ContentRoot())
 		s := tor.Stats()
 		j.log.Info("release is complete and verified", zap.Duration("took", j.fetched), zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors]))
 	}
