@@ -12,6 +12,7 @@ import (
 // TestForeignLeaf has each foreign client fetch a release from a seed, with
 // nothing but what the seed serves: torrent, metalink and tracker.
 func TestForeignLeaf(t *testing.T) {
+	t.Parallel()
 	master := newMaster(t)
 	seed := newSeed(t, master, "")
 	files := map[string]map[string][]byte{}
