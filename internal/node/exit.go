@@ -23,7 +23,6 @@ const (
 	ExCantCreat   = 73 // the output cannot be made
 	ExIOErr       = 74 // reading or writing failed, the disk is full
 	ExTempFail    = 75 // try again later
-	ExProtocol    = 76 // a server or peer answered nonsense
 	ExNoPerm      = 77 // not allowed
 	ExConfig      = 78 // the configuration is wrong
 )
