@@ -22,7 +22,7 @@ func fetchCommand() *cli.Command {
 			"interrupted goes on where it was when it is run again.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "d", Aliases: []string{"dir"}, Usage: "`FOLDER` for the downloads", Value: "."},
-			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers; empty for none", Value: ":6881"},
+			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers: auto for the first free port from 6881 to 6999, empty for none", Value: node.AnyPort},
 			&cli.StringFlag{Name: "ca", Usage: "`FILE` with CA certificates to trust besides the system's"},
 			&cli.StringFlag{Name: "seed-ratio", Usage: "seed until so many times the size was sent; 0.0 is for ever", Value: "1.0"},
 			&cli.StringFlag{Name: "seed-time", Usage: "seed for so many `MINUTES` at most; 0 is not at all"},

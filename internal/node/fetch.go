@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,7 +23,7 @@ import (
 type FetchOptions struct {
 	Inputs []string // files or URLs of torrents and metalinks, and plain URLs
 	Dir    string   // where the downloads go
-	Listen string   // address for peers; empty for none
+	Listen string   // address for peers; AnyPort for the first free usual one, empty for none
 	CA     string   // further CA certificates
 
 	// SeedRatio ends seeding when so many times the size was sent; 0 is never.
@@ -80,11 +81,11 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		return nil, err
 	}
 	f := &fetch{o: o, web: web, log: o.Log, peerID: newPeerID()}
-	var ln net.Listener
-	if o.Listen != "" {
-		if ln, err = net.Listen("tcp", o.Listen); err != nil {
-			return nil, listenError("peers", "-listen", err)
-		}
+	ln, err := listenForPeers(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if ln != nil {
 		at := ln.Addr().(*net.TCPAddr).AddrPort()
 		f.local, f.port = at.Addr().Unmap(), at.Port()
 	}
@@ -98,6 +99,33 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		return nil, err
 	}
 	return f.run(ctx, targets)
+}
+
+// AnyPort is the address of the first port from 6881 to 6999 that is free, as
+// BitTorrent clients have it: several fetches may run beside a daemon.
+const AnyPort = "auto"
+
+func listenForPeers(addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	first, last := 0, 0
+	if addr == AnyPort {
+		addr, first, last = "", 6881, 6999
+	}
+	for port := first; ; port++ {
+		at := addr
+		if port != 0 {
+			at = fmt.Sprintf(":%d", port)
+		}
+		ln, err := net.Listen("tcp", at)
+		if err == nil {
+			return ln, nil
+		}
+		if port == last || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, listenError("peers", "-listen", err)
+		}
+	}
 }
 
 // fetch is one call of Fetch.
