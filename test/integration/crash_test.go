@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -176,46 +177,94 @@ func TestCrashInHook(t *testing.T) {
 func TestRandomCrashes(t *testing.T) {
 	t.Parallel()
 	const rounds, size = 10, 6 << 20
-	rnd := seeded(t)
-	f := newFarm(t, 64<<20)
 	known := make([][]byte, rounds)
 	paths := make([]string, rounds)
 	for i := range rounds {
 		paths[i], known[i] = payload(t, "site.tar", size+i)
 	}
-	look := newWatcher(t, known, filepath.Join(f.leaf.dir, "site.tar"), filepath.Join(f.seed.dir, "site.tar"))
+	randomCrashes(t, paths, "site.tar", func(live string) error {
+		b, err := os.ReadFile(live)
+		if err != nil {
+			return nil // nothing is live yet
+		}
+		if i := len(b) - size; i < 0 || i >= rounds || !bytes.Equal(b, known[i]) {
+			return fmt.Errorf("%d bytes that are no whole release", len(b))
+		}
+		return nil
+	})
+}
+
+// TestRandomCrashesOfTrees is the same with folders of many files.
+func TestRandomCrashesOfTrees(t *testing.T) {
+	t.Parallel()
+	const rounds, files = 6, 40
+	paths := make([]string, rounds)
 	for i := range rounds {
+		paths[i] = filepath.Join(t.TempDir(), "site")
+		for j := range files {
+			dir := filepath.Join(paths[i], fmt.Sprint("d", j%5))
+			must(t, os.MkdirAll(dir, 0o755))
+			must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("f", j)), bytes.Repeat([]byte{byte(i)}, 20_000+i), 0o640))
+		}
+	}
+	randomCrashes(t, paths, "site", func(live string) error {
+		release, err := filepath.EvalSymlinks(live)
+		if err != nil {
+			return nil // nothing is live yet
+		}
+		found, err := filepath.Glob(filepath.Join(release, "d*", "f*"))
+		if err != nil || len(found) != files {
+			return fmt.Errorf("%d files of %d, %v", len(found), files, err)
+		}
+		var version byte
+		for i, file := range found {
+			b, err := os.ReadFile(file)
+			if err != nil || len(b) == 0 {
+				return fmt.Errorf("%s: %d bytes, %v", file, len(b), err)
+			}
+			if i == 0 {
+				version = b[0]
+			}
+			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 || !bytes.Equal(b, bytes.Repeat([]byte{version}, 20_000+int(version))) {
+				return fmt.Errorf("%s is not of release %d or not whole", file, version)
+			}
+		}
+		return nil
+	})
+}
+
+// randomCrashes publishes the paths one after the other and kills a member
+// during each; look is called all the time with the live names.
+func randomCrashes(t *testing.T, paths []string, name string, look func(live string) error) {
+	rnd := seeded(t)
+	f := newFarm(t, 64<<20)
+	w := newWatcher(t, look, filepath.Join(f.leaf.dir, name), filepath.Join(f.seed.dir, name))
+	var last published
+	for i, path := range paths {
 		victim := []*member{f.leaf, f.leaf, f.seed, f.master}[rnd.IntN(4)]
 		pause := time.Duration(rnd.IntN(400)) * time.Millisecond
-		published := make(chan int, 1)
-		go func() {
-			_, _, code := run(t, bin, "publish", "-dir="+f.master.dir, "-channel=web", paths[i])
-			published <- code
-		}()
+		p := start(t, bin, "publish", "-dir="+f.master.dir, "-channel=web", path)
 		time.Sleep(pause)
 		t.Logf("round %d: kill the %s after %s", i, victim.role, pause)
 		victim.kill9()
 		victim.restart()
-		if code := <-published; code != 0 {
-			if victim != f.master {
-				t.Errorf("publish of round %d: exit code %d", i, code)
-			}
-			f.master.publish("web", paths[i])
+		<-p.done
+		if p.err != nil && victim != f.master {
+			t.Errorf("publish of round %d: %v\n%s", i, p.err, p.log())
 		}
+		last = f.master.publish("web", path) // unchanged, unless the master was killed
 	}
 	for _, m := range []*member{f.leaf, f.seed} {
-		awaitFile(t, 30*time.Second, filepath.Join(m.dir, "site.tar"), known[rounds-1])
+		await(t, 30*time.Second, "the last release is live on the "+m.role, func() bool {
+			s, err := m.status()
+			return err == nil && len(s.Channels) == 1 && s.Channels[0].Live == last.ID
+		})
 	}
 	await(t, 10*time.Second, "the hook of the last release is done", func() bool {
-		s, err := f.leaf.status()
-		if err != nil || len(s.Releases) == 0 {
-			return false
-		}
-		last := s.Releases[len(s.Releases)-1]
-		return last.ID == s.Channels[0].Live && last.HookOutcome == "done"
+		return f.leaf.release("web", last.Serial).HookOutcome == "done"
 	})
-	if looks := look.stop(); looks < rounds {
-		t.Errorf("the live files were looked at only %d times", looks)
+	if looks := w.stop(); looks < len(paths) {
+		t.Errorf("the live names were looked at only %d times", looks)
 	}
 	seen := map[string]bool{}
 	for _, line := range f.runs() {
@@ -232,30 +281,30 @@ func TestRandomCrashes(t *testing.T) {
 	}
 }
 
-// watcher reads live files all the time and reports what is no whole release.
+// watcher looks at live names all the time and reports what is no whole release.
 type watcher struct {
-	quit  chan struct{}
-	looks chan int
+	// stop ends the watcher and returns how often it has seen a live name.
+	stop func() int
 }
 
-func newWatcher(t *testing.T, known [][]byte, files ...string) *watcher {
-	w := &watcher{make(chan struct{}), make(chan int, 1)}
+func newWatcher(t *testing.T, look func(live string) error, live ...string) *watcher {
+	quit, looks := make(chan struct{}), make(chan int, 1)
+	w := &watcher{stop: sync.OnceValue(func() int { close(quit); return <-looks })}
+	t.Cleanup(func() { w.stop() })
 	go func() {
 		n := 0
-		defer func() { w.looks <- n }()
+		defer func() { looks <- n }()
 		for {
-			for _, file := range files {
-				b, err := os.ReadFile(file)
-				if err != nil {
-					continue // nothing is live yet
+			for _, l := range live {
+				if _, err := os.Stat(l); err == nil {
+					n++
 				}
-				n++
-				if i := len(b) - len(known[0]); i < 0 || i >= len(known) || !bytes.Equal(b, known[i]) {
-					t.Errorf("%s holds %d bytes that are no whole release", file, len(b))
+				if err := look(l); err != nil {
+					t.Errorf("%s: %v", l, err)
 				}
 			}
 			select {
-			case <-w.quit:
+			case <-quit:
 				return
 			case <-time.After(5 * time.Millisecond):
 			}
@@ -264,8 +313,45 @@ func newWatcher(t *testing.T, known [][]byte, files ...string) *watcher {
 	return w
 }
 
-// stop ends the watcher and returns how often it has seen a live file.
-func (w *watcher) stop() int {
-	close(w.quit)
-	return <-w.looks
+// TestPublishCrash kills publishes that no daemon does: nothing of them can be
+// seen, and the next one has the folder to itself.
+func TestPublishCrash(t *testing.T) {
+	t.Parallel()
+	rnd := seeded(t)
+	dir := filepath.Join(t.TempDir(), "master")
+	path, _ := payload(t, "site.tar", 96<<20)
+	for range 6 {
+		p := start(t, bin, "publish", "-dir="+dir, "-channel=web", path)
+		pause := time.Duration(rnd.IntN(250)) * time.Millisecond
+		time.Sleep(pause)
+		p.kill9()
+		_, err := os.Stat(filepath.Join(dir, ".distd", "channels", "web", "latest.json"))
+		done := err == nil
+		t.Logf("killed after %s, published: %v", pause, done)
+		if _, stderr, code := run(t, bin, "verify", "-dir="+dir); code != 0 && code != node.ExNoInput {
+			t.Errorf("verify after a crash: exit code %d\n%s", code, stderr)
+		}
+		if done {
+			break
+		}
+	}
+	out, stderr, code := run(t, bin, "publish", "-json", "-dir="+dir, "-channel=web", path)
+	if code != 0 || !strings.Contains(out, `"serial": 1,`) {
+		t.Errorf("publish after crashes: exit code %d\n%s%s", code, out, stderr)
+	}
+	if _, stderr, code := run(t, bin, "verify", "-dir="+dir); code != 0 {
+		t.Errorf("verify: exit code %d\n%s", code, stderr)
+	}
+	for _, d := range []string{"staging", "tmp", "trash"} {
+		entries, err := os.ReadDir(filepath.Join(dir, ".distd", d))
+		must(t, err)
+		for _, e := range entries {
+			if inside, _ := os.ReadDir(filepath.Join(dir, ".distd", d, e.Name())); len(inside) > 0 {
+				t.Errorf("%s/%s is left behind", d, e.Name())
+			}
+		}
+	}
+	if rels, err := os.ReadDir(filepath.Join(dir, ".distd", "releases")); err != nil || len(rels) != 1 {
+		t.Errorf("%d releases on the disk, want 1 (%v)", len(rels), err)
+	}
 }
