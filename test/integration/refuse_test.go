@@ -238,7 +238,7 @@ func TestRefusals(t *testing.T) {
 
 	awaitFile(t, 20*time.Second, filepath.Join(seed.dir, "good.bin"), data)
 	await(t, 5*time.Second, "the hook has run for the good release", func() bool { return len(runs()) == 1 })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for _, c := range cases {
 		for !seed.says(`"channel":"`+c.name+`"`, c.want) {
 			if time.Now().After(deadline) {
