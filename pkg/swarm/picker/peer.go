@@ -1,6 +1,9 @@
 package picker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Peer is what is known about one connected peer. It is made by Add and must
 // not be used with another Picker.
@@ -13,11 +16,15 @@ type Peer struct {
 	wanted  int // pieces that the peer has and we lack
 	choked  bool
 	allowed map[int]struct{} // BEP 6: may be asked for while choked
-	limit   int              // requests that the peer is willing to queue
+	// refused are pieces that the peer has rejected, with the time until which
+	// it is not asked for them.
+	refused map[int]time.Duration
+	limit   int // requests that the peer is willing to queue
 	stock   bool
 
 	out      []request // asked and not yet answered, oldest first
 	outBytes int       // of those that are not lost
+	lost     int       // how many of them are
 	pieces   []*piece  // owned, oldest first
 
 	rate      Rate
@@ -121,6 +128,8 @@ func (p *Picker) SetChoked(pe *Peer, choked bool) {
 	pe.choked = choked
 	if choked {
 		p.release(pe)
+	} else {
+		clear(pe.refused)
 	}
 }
 
@@ -134,24 +143,45 @@ func (p *Picker) AllowFast(pe *Peer, i int) {
 	}
 }
 
-// Reject records that the peer will not answer a request. It is left alone
-// for a moment, or refusals would go back and forth as fast as the link.
+const (
+	// refusedFor is how long a peer is not asked again for a piece that it has
+	// rejected: its disk may be at fault, and the piece the rarest of all.
+	refusedFor = 5 * time.Second
+	// refusedRest is how long it is not asked for anything, or refusals would go
+	// back and forth as fast as the link.
+	refusedRest = 100 * time.Millisecond
+)
+
+// Reject records that the peer will not answer a request. Others may go on
+// with the piece.
 func (p *Picker) Reject(pe *Peer, r Request, now time.Duration) {
-	for i, o := range pe.out {
-		if o.Request == r {
-			p.unask(pe, i)
-			if !pe.choked {
-				pe.restUntil = now + time.Second
-			}
-			p.orphanIdle(pe)
-			return
+	i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r })
+	if i < 0 {
+		return
+	}
+	p.unask(pe, i)
+	if pe.refused == nil {
+		pe.refused = make(map[int]time.Duration)
+	}
+	pe.refused[r.Piece] = now + refusedFor
+	pe.restUntil = now + refusedRest
+	if a := p.active[r.Piece]; a != nil && a.owner == pe {
+		p.orphan(a)
+	}
+}
+
+// forgive lets the peer be asked again for what it rejected long enough ago.
+func (pe *Peer) forgive(now time.Duration) {
+	for i, until := range pe.refused {
+		if now >= until {
+			delete(pe.refused, i)
 		}
 	}
 }
 
 // patience is how long a peer may leave its oldest request unanswered: four
 // times what its rate lets expect, but no less than 5 s and no more than 60 s.
-func (pe *Peer) patience(now time.Duration) time.Duration {
+func (pe *Peer) patience() time.Duration {
 	const low, high = 5 * time.Second, 60 * time.Second
 	rate := pe.rate.At(max(pe.lastBlock, pe.rate.last))
 	if rate <= 0 {
@@ -177,7 +207,7 @@ func (p *Picker) release(pe *Peer) {
 	for i := range pe.out {
 		p.lose(pe, &pe.out[i])
 	}
-	pe.out = pe.out[:0]
+	pe.out, pe.lost = pe.out[:0], 0
 	for len(pe.pieces) > 0 {
 		p.orphan(pe.pieces[0])
 	}
@@ -189,6 +219,7 @@ func (p *Picker) lose(pe *Peer, o *request) {
 		return
 	}
 	o.lost = true
+	pe.lost++
 	pe.outBytes -= o.Length
 	if a, b := p.active[o.Piece], o.Begin/BlockSize; a != nil && a.asked[b] > 0 {
 		a.asked[b]--
@@ -200,25 +231,5 @@ func (p *Picker) lose(pe *Peer, o *request) {
 func (p *Picker) unask(pe *Peer, i int) {
 	p.lose(pe, &pe.out[i])
 	pe.out = append(pe.out[:i], pe.out[i+1:]...)
-}
-
-// orphanIdle frees the peer's pieces of which nothing is asked any more and
-// which it will not be asked for soon.
-func (p *Picker) orphanIdle(pe *Peer) {
-	for i := 0; i < len(pe.pieces); {
-		if a := pe.pieces[i]; pe.asking(a.index) {
-			i++
-		} else {
-			p.orphan(a)
-		}
-	}
-}
-
-func (pe *Peer) asking(piece int) bool {
-	for _, o := range pe.out {
-		if o.Piece == piece && !o.lost {
-			return true
-		}
-	}
-	return false
+	pe.lost--
 }

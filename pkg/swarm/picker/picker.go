@@ -154,8 +154,28 @@ func (p *Picker) Lost(i int) {
 			pe.wanted++
 		}
 	}
-	if p.dir != nil {
-		p.dir.remove(i)
+	p.Hide(i)
+}
+
+// Hide takes a piece that is there but cannot be read out of the reveals, and
+// frees those of it that are pending.
+func (p *Picker) Hide(i int) {
+	if p.dir == nil {
+		return
+	}
+	p.dir.remove(i)
+	for _, pe := range p.peers {
+		if _, ok := pe.view.revealed[i]; ok {
+			delete(pe.view.revealed, i)
+			p.dir.dec(i)
+		}
+	}
+}
+
+// Show takes Hide back for a piece that is there.
+func (p *Picker) Show(i int) {
+	if p.have.has(i) {
+		p.reveal(i)
 	}
 }
 
@@ -208,14 +228,23 @@ func (p *Picker) Unclaim(first, n int) {
 	}
 }
 
+// forgotten is how long a peer may leave one request unanswered while it
+// answers others; clients without the fast extension drop requests silently.
+const forgotten = 2 * time.Minute
+
 // Tick looks for peers that have stopped answering. It wants to be called
 // some ten times a second, and reports whether blocks became free that other
 // peers could be asked for.
 func (p *Picker) Tick(now time.Duration) bool {
 	freed := false
 	for _, pe := range p.peers {
-		if !pe.snubbed && pe.silence(now) > pe.patience(now) {
+		switch {
+		case len(pe.out) == 0:
+		case !pe.snubbed && pe.silence(now) > pe.patience():
 			p.snub(pe)
+			freed = true
+		case now-pe.out[0].at > forgotten:
+			p.unask(pe, 0)
 			freed = true
 		}
 	}

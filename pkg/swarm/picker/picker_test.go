@@ -254,9 +254,25 @@ func TestDirectorOrder(t *testing.T) {
 		const n = 12
 		p := New(Config{Pieces: n, PieceLength: 64 * kib, LastLength: 64 * kib, Directing: true})
 		var peers []*Peer
+		hidden := map[int]bool{}
 		t.Repeat(map[string]func(*rapid.T){
-			"got":  func(t *rapid.T) { p.Got(rapid.IntRange(0, n-1).Draw(t, "piece")) },
-			"lost": func(t *rapid.T) { p.Lost(rapid.IntRange(0, n-1).Draw(t, "piece")) },
+			"got": func(t *rapid.T) { p.Got(rapid.IntRange(0, n-1).Draw(t, "piece")) },
+			"lost": func(t *rapid.T) {
+				i := rapid.IntRange(0, n-1).Draw(t, "piece")
+				p.Lost(i)
+				delete(hidden, i)
+			},
+			"hide": func(t *rapid.T) {
+				i := rapid.IntRange(0, n-1).Draw(t, "piece")
+				if p.Hide(i); p.Has(i) {
+					hidden[i] = true
+				}
+			},
+			"show": func(t *rapid.T) {
+				i := rapid.IntRange(0, n-1).Draw(t, "piece")
+				p.Show(i)
+				delete(hidden, i)
+			},
 			"join": func(*rapid.T) { peers = append(peers, holder(p)) },
 			"have": func(t *rapid.T) {
 				if len(peers) > 0 {
@@ -275,12 +291,12 @@ func TestDirectorOrder(t *testing.T) {
 					peers = slices.Delete(peers, i, i+1)
 				}
 			},
-			"": func(t *rapid.T) { checkDirector(t, p, peers) },
+			"": func(t *rapid.T) { checkDirector(t, p, peers, len(hidden)) },
 		})
 	})
 }
 
-func checkDirector(t *rapid.T, p *Picker, peers []*Peer) {
+func checkDirector(t *rapid.T, p *Picker, peers []*Peer, hidden int) {
 	d := p.dir
 	want := make([]int32, len(d.counts))
 	for _, pe := range peers {
@@ -296,7 +312,7 @@ func checkDirector(t *rapid.T, p *Picker, peers []*Peer) {
 	if !slices.Equal(d.counts, want) {
 		t.Fatalf("counts %v, want %v", d.counts, want)
 	}
-	if len(d.order) != p.Count() || !slices.IsSortedFunc(d.order, func(a, b int32) int { return int(want[a] - want[b]) }) {
+	if len(d.order) != p.Count()-hidden || !slices.IsSortedFunc(d.order, func(a, b int32) int { return int(want[a] - want[b]) }) {
 		t.Fatalf("order %v with counts %v and %d pieces", d.order, want, p.Count())
 	}
 	for i, x := range d.order {

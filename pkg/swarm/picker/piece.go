@@ -91,7 +91,9 @@ func (p *Picker) drop(i int) (cancels []Cancel) {
 			if o.Piece != i {
 				return false
 			}
-			if !o.lost {
+			if o.lost {
+				pe.lost--
+			} else {
 				pe.outBytes -= o.Length
 			}
 			cancels = append(cancels, Cancel{Peer: pe, Request: o.Request})
@@ -181,9 +183,18 @@ func (p *Picker) Bad(i int) []*Peer {
 	return from
 }
 
-// Abandon gives up a piece's buffer, for example because the disk refused it.
-func (p *Picker) Abandon(i int) []Cancel {
-	cancels := p.drop(i)
-	p.giveBack(i)
-	return cancels
+// DropStranded gives up the pieces that were begun and that no peer can be
+// asked to go on with now, so that their buffers serve others. It returns their
+// numbers, and what need not be sent any more.
+func (p *Picker) DropStranded() (dropped []int, cancels []Cancel) {
+	for _, a := range slices.Clone(p.orphans) {
+		if slices.ContainsFunc(a.asked, func(n uint8) bool { return n > 0 }) ||
+			slices.ContainsFunc(p.peers, func(pe *Peer) bool { return !pe.snubbed && pe.may(a.index) }) {
+			continue
+		}
+		cancels = append(cancels, p.drop(a.index)...)
+		p.giveBack(a.index)
+		dropped = append(dropped, a.index)
+	}
+	return dropped, cancels
 }

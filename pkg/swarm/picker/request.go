@@ -1,6 +1,9 @@
 package picker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sample bounds how many candidates are compared for one choice, so that it
 // costs the same with a million pieces as with five hundred.
@@ -10,6 +13,7 @@ const sample = 512
 // is under way as Depth allows. New pieces are begun only while fewer than room
 // hold a buffer (see Active); blocked reports that more would have been.
 func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) (_ []Request, blocked bool) {
+	pe.forgive(now)
 	if p.Done() || now < pe.restUntil || pe.choked && len(pe.allowed) == 0 {
 		return dst, false
 	}
@@ -32,7 +36,7 @@ func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) 
 			}
 			continue
 		}
-		dst = append(dst, p.ask(pe, a, b, now))
+		dst = p.ask(pe, a, b, now, dst)
 	}
 	if pe.outBytes >= depth || len(pe.out) >= pe.limit {
 		return dst, false
@@ -43,13 +47,22 @@ func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) 
 	return p.tail(pe, now, depth, room, dst), false
 }
 
-// ask records a request.
-func (p *Picker) ask(pe *Peer, a *piece, block int, now time.Duration) Request {
+// ask records a request and appends it to dst. One that the peer has from
+// before it fell silent is only taken up again: the peer is still to answer it,
+// and asked anew would send the block twice.
+func (p *Picker) ask(pe *Peer, a *piece, block int, now time.Duration, dst []Request) []Request {
 	r := a.request(block)
 	a.asked[block]++
-	pe.out = append(pe.out, request{Request: r, at: now})
 	pe.outBytes += r.Length
-	return r
+	if pe.lost > 0 {
+		if i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r }); i >= 0 {
+			pe.out[i].lost, pe.out[i].at = false, now
+			pe.lost--
+			return dst
+		}
+	}
+	pe.out = append(pe.out, request{Request: r, at: now})
+	return append(dst, r)
 }
 
 // next finds an unasked block in the pieces that the peer is fetching.
@@ -65,6 +78,9 @@ func (p *Picker) next(pe *Peer) (*piece, int, bool) {
 // may reports whether the peer can be asked for piece i.
 func (pe *Peer) may(i int) bool {
 	if !pe.have.has(i) {
+		return false
+	}
+	if _, no := pe.refused[i]; no {
 		return false
 	}
 	if pe.choked {
@@ -100,7 +116,7 @@ func (p *Picker) choose(pe *Peer, room int) (*piece, bool) {
 func (p *Picker) rarest(pe *Peer) int {
 	best, ties, seen := -1, 0, 0
 	each(p.free, pe.have, p.rng.IntN(len(p.free)), func(i int) bool {
-		if p.active[i] != nil || pe.choked && !pe.may(i) {
+		if p.active[i] != nil || (pe.choked || len(pe.refused) > 0) && !pe.may(i) {
 			return true
 		}
 		seen++

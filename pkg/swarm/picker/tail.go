@@ -61,7 +61,7 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 			if !ok {
 				break
 			}
-			dst = append(dst, p.ask(pe, a, b, now))
+			dst = p.ask(pe, a, b, now, dst)
 		}
 	}
 	return dst
@@ -104,7 +104,7 @@ func (p *Picker) double(a *piece, pe *Peer, now time.Duration, depth int, dst []
 		if a.got[b] || a.asked[b] >= maxAsked || pe.asked(a.request(b)) {
 			continue
 		}
-		dst = append(dst, p.ask(pe, a, b, now))
+		dst = p.ask(pe, a, b, now, dst)
 	}
 	return dst
 }
@@ -137,7 +137,7 @@ func (p *Picker) takeClaimed(pe *Peer, now time.Duration, depth int, dst []Reque
 		if !ok {
 			break
 		}
-		dst = append(dst, p.ask(pe, a, b, now))
+		dst = p.ask(pe, a, b, now, dst)
 	}
 	return dst
 }
