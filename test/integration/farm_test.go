@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,12 +50,23 @@ func buildAndRun(m *testing.M) (int, error) {
 		return 1, err
 	}
 	bin = filepath.Join(dir, "distd")
-	build := exec.Command("go", "build", "-o", bin, "distd/cmd/distd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("go", append(append([]string{"build", "-o", bin}, buildFlags...), "distd/cmd/distd")...)
+	build.Env = append(os.Environ(), "CGO_ENABLED="+cgo(buildFlags))
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building distd: %w\n%s", err, out)
 	}
 	return m.Run(), nil
+}
+
+// buildFlags are those of the binary under test.
+var buildFlags []string
+
+// cgo is what the build wants: the race detector is the only part with C in it.
+func cgo(flags []string) string {
+	if slices.Contains(flags, "-race") {
+		return "1"
+	}
+	return "0"
 }
 
 // need returns the path of a foreign program. Where it is missing the test is
