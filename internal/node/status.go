@@ -137,6 +137,9 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 	if tor != nil {
 		t := tor.Stats()
 		fillSwarm(r, t)
+		if t.DiskError != nil {
+			r.Problem = "waiting for the disk: " + t.DiskError.Error()
+		}
 	}
 	if f != nil {
 		for _, m := range f.Stats().Mirrors {

@@ -140,6 +140,11 @@ func TestFullDisk(t *testing.T) {
 		if _, err := c.m.status(); err != nil {
 			t.Errorf("the %s does not answer: %v", c.m.role, err)
 		}
+		if c.m == leaf {
+			await(t, 10*time.Second, "the leaf's status says so", func() bool {
+				return strings.Contains(leaf.release("web", 1).Problem, "no space left")
+			})
+		}
 		expectEntries(t, c.m.dir, ".distd", "filler")
 		c.empty()
 		awaitFile(t, 40*time.Second, filepath.Join(c.m.dir, "site.tar"), data)
