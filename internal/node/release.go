@@ -31,8 +31,9 @@ type keeper struct {
 	node   *Node
 	wanted chan string // IDs of releases that shall have a job
 
-	mu   sync.Mutex
-	jobs map[string]*job
+	mu     sync.Mutex
+	jobs   map[string]*job
+	claims map[string]*claim // by infohash
 
 	// activating serialises what changes the live names and runs hooks, by
 	// channel.
@@ -40,7 +41,7 @@ type keeper struct {
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, activating: map[string]*sync.Mutex{}}
+	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}, activating: map[string]*sync.Mutex{}}
 }
 
 // want starts a job for a staged or complete release that has none.
@@ -98,6 +99,7 @@ func (k *keeper) start(ctx context.Context, g *errgroup.Group, id string) {
 	j := &job{node: k.node, id: id, m: rel.Manifest, cancel: cancel, started: time.Now(),
 		log: k.node.log.Named("release").With(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
 	j.setState(stateStarting)
+	j.complete.Store(rel.Complete)
 	k.supersede(rel)
 	k.jobs[id] = j
 	g.Go(func() error {
@@ -154,6 +156,9 @@ const (
 	stateFetching   = "fetching"
 	stateActivating = "activating"
 	stateSeeding    = "seeding"
+	stateCopying    = "copying"                      // from a release with the same content
+	stateShared     = "waiting for the same content" // which another job fetches
+	stateNotLive    = "seeding, not live yet"
 	stateWaiting    = "waiting to try again"
 )
 
@@ -220,6 +225,10 @@ func (j *job) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, ps.Close()) }()
+	if rel, err = j.turn(ctx, rel, lay, ps); err != nil {
+		return err
+	}
+	defer n.releases.unclaim(j.m.InfoHash)
 	tor, err := n.engine.Add(swarm.Spec{
 		InfoHash:  t.InfoHash,
 		Name:      j.m.Name,
@@ -247,7 +256,8 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 	j.mu.Unlock()
 	n.admit(t.InfoHash, j.m.Name, tor)
 	defer func() {
-		if j.gone.Load() { // the tracker keeps the peers of the others over a restart
+		// The tracker keeps the peers of the others over a restart.
+		if j.gone.Load() && !n.releases.shared(j.m.InfoHash, j) {
 			n.dismiss(t.InfoHash)
 		}
 	}()
@@ -286,27 +296,59 @@ func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Tor
 		case <-ctx.Done():
 			return nil
 		}
-		j.mu.Lock()
-		j.fetched = time.Since(j.started)
-		j.mu.Unlock()
-		if err := ps.Sync(ctx); err != nil {
-			return err
-		}
-		done, err := n.store.Commit(ctx, j.id)
-		if err != nil {
-			return err
-		}
-		ps.SetDir(done.ContentRoot())
 		s := tor.Stats()
-		j.log.Info("release is complete and verified", zap.Duration("took", j.fetched), zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors]))
+		if _, err := j.commit(ctx, ps, zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors])); err != nil {
+			return err
+		}
 	}
-	j.complete.Store(true)
-	j.problem.Store("")
 	n.admit(t.InfoHash, j.m.Name, tor)
-	if n.role == config.RoleMaster {
+	n.releases.completed(j.m.InfoHash)
+	return j.land(ctx)
+}
+
+// commit makes a complete release of a staged one that has every piece.
+func (j *job) commit(ctx context.Context, ps *pieces.Store, from ...zap.Field) (*store.Release, error) {
+	took := time.Since(j.started)
+	j.mu.Lock()
+	j.fetched = took
+	j.mu.Unlock()
+	if err := ps.Sync(ctx); err != nil {
+		return nil, err
+	}
+	rel, err := j.node.store.Commit(ctx, j.id)
+	if err != nil {
+		return nil, err
+	}
+	ps.SetDir(rel.ContentRoot())
+	j.log.Info("release is complete and verified", append(from, zap.Duration("took", took.Round(time.Millisecond)))...)
+	return rel, nil
+}
+
+// land activates the complete release and runs its hook. It is tried again
+// until it works, while the release is seeded: that one node cannot make it
+// live is no reason to keep it from the others.
+func (j *job) land(ctx context.Context) error {
+	j.complete.Store(true)
+	if j.node.role == config.RoleMaster {
 		return nil
 	}
-	return j.activate(ctx)
+	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
+	for {
+		j.problem.Store("")
+		err := j.activate(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		wait := retry.NextBackOff()
+		j.setState(stateNotLive)
+		j.problem.Store(err.Error())
+		j.log.Error("release is not live; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 func (j *job) readTorrent(rel *store.Release) (*torrentfile.Torrent, error) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,7 @@ type Mirror struct {
 	Tier     int    `json:"tier"`
 	Location string `json:"location,omitempty"`
 	Bytes    int64  `json:"bytes"`
+	Wasted   int64  `json:"wasted"`
 	Requests int64  `json:"requests"`
 	Errors   int64  `json:"errors"`
 	State    string `json:"state"`
@@ -106,9 +108,10 @@ func (n *Node) Status() *Status {
 		jobs[j.id] = j
 	}
 	for _, rel := range n.store.Releases() {
-		r := ReleaseStatus{ID: rel.ID, Channel: rel.Manifest.Channel, Serial: rel.Manifest.Serial, Name: rel.Manifest.Name, Size: rel.Manifest.Size, State: "staged"}
+		r := ReleaseStatus{ID: rel.ID, Channel: rel.Manifest.Channel, Serial: rel.Manifest.Serial, Name: rel.Manifest.Name, State: "staged",
+			Size: rel.Manifest.Size, BytesLeft: rel.Manifest.Size, Pieces: len(rel.Manifest.Pieces) / sha256.Size}
 		if rel.Complete {
-			r.State = "complete"
+			r.State, r.BytesLeft, r.Have = "complete", 0, r.Pieces
 		}
 		rec := n.store.Hooks(rel.ID)
 		r.HookAttempts, r.HookOutcome = rec.Attempts, rec.Outcome
@@ -143,7 +146,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 	}
 	if f != nil {
 		for _, m := range f.Stats().Mirrors {
-			r.Mirrors = append(r.Mirrors, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
+			r.Mirrors = append(r.Mirrors, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Wasted: m.Wasted, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
 		}
 	}
 	for _, a := range announces {
@@ -157,4 +160,7 @@ func fillSwarm(r *ReleaseStatus, t swarm.Stats) {
 	r.BytesLeft, r.Pieces, r.Have = t.BytesLeft, t.Pieces, t.Have
 	r.FromPeers, r.FromMirrors, r.Uploaded = t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded
 	r.Wasted, r.BadPieces, r.Peers = t.Wasted, int64(t.BadPieces), len(t.Peers)
+	if t.DiskError != nil && r.Problem == "" {
+		r.Problem = t.DiskError.Error()
+	}
 }
