@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -10,6 +11,11 @@ const (
 	maxAddrs     = 2000
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 2 * time.Minute
+	// fullBackoff is the delay when it was this node that had no room.
+	fullBackoff = 5 * time.Second
+	// maxFailures in a row, after some ten minutes, make an address be left alone
+	// until somebody names it again.
+	maxFailures = 12
 	// blameBackoff is how long a peer that sent bad bytes is left alone at
 	// first; each further time doubles it, up to maxBlame.
 	blameBackoff = 30 * time.Second
@@ -43,6 +49,7 @@ func newBook(allow func(netip.Addr) bool) *book {
 func (b *book) add(source string, ap netip.AddrPort) *addr {
 	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	if a := b.byAP[ap]; a != nil {
+		a.failures = min(a.failures, maxFailures-1) // somebody believes in it
 		return a
 	}
 	ip := ap.Addr()
@@ -74,22 +81,33 @@ func (b *book) evict() bool {
 	return true
 }
 
-// due returns an address to dial now, nil when there is none. Seeds are left
-// out when this node is one. wait is how long until the next becomes due.
-func (b *book) due(now time.Time, complete bool) (_ *addr, wait time.Duration) {
-	wait = maxBackoff
+// due returns an address to dial now, nil when there is none: of those whose
+// time has come one that failed least, so that new ones do not wait behind
+// hundreds of dead ones.
+func (b *book) due(now time.Time, complete bool) *addr {
+	best := -1
 	for i, a := range b.order {
-		if a.busy || a.self || complete && a.seed {
-			continue
+		if a.candidate(complete) && !a.next.After(now) && (best < 0 || a.failures < b.order[best].failures) {
+			best = i
 		}
-		if d := a.next.Sub(now); d > 0 {
-			wait = min(wait, d)
-			continue
-		}
-		b.order = append(append(b.order[:i], b.order[i+1:]...), a)
-		return a, 0
 	}
-	return nil, wait
+	if best < 0 {
+		return nil
+	}
+	a := b.order[best]
+	b.order = append(append(b.order[:best], b.order[best+1:]...), a)
+	return a
+}
+
+// candidate reports whether the address is one to dial, now or later. Seeds are
+// not when this node is one.
+func (a *addr) candidate(complete bool) bool {
+	return !a.busy && !a.self && a.failures < maxFailures && (!complete || !a.seed)
+}
+
+// hopeful reports whether there are addresses to dial, now or later.
+func (b *book) hopeful(complete bool) bool {
+	return slices.ContainsFunc(b.order, func(a *addr) bool { return a.candidate(complete) })
 }
 
 // failed delays the next attempt.

@@ -53,6 +53,10 @@ type Config struct {
 	// Workers is how many pieces are verified and written at once (default: one
 	// for each processor).
 	Workers int
+
+	// recheckEvery is how often it is tried whether an unreadable piece can be
+	// read again.
+	recheckEvery time.Duration
 }
 
 func (c *Config) setDefaults() {
@@ -63,6 +67,7 @@ func (c *Config) setDefaults() {
 	def(&c.HandshakeTimeout, 10*time.Second)
 	def(&c.IdleTimeout, 3*time.Minute)
 	def(&c.SyncEvery, 5*time.Second)
+	def(&c.recheckEvery, time.Minute)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	if c.AllowPeer == nil {
 		c.AllowPeer = func(netip.Addr) bool { return true }

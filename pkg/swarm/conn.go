@@ -160,7 +160,7 @@ func (c *conn) read() {
 		}
 		// A batch must not wait for the network: less than a block in the buffer
 		// may be an incomplete one.
-		if len(batch) > 0 && (err != nil || c.r.Buffered() <= wire.DefaultBlock+13 || len(batch) >= maxBatch || m.Type == wire.Extended) {
+		if len(batch) > 0 && (err != nil || c.r.Buffered() <= wire.DefaultBlock+13 || len(batch) >= maxBatch || m.Type == wire.Extended || m.Type == wire.Bitfield) {
 			if !c.deliver(batch) {
 				break
 			}

@@ -78,7 +78,7 @@ const maxDiallingPerTorrent = 24
 // dial opens connections to addresses that are due.
 func (t *Torrent) dial(now time.Time) {
 	for t.dialling < maxDiallingPerTorrent && len(t.conns)+t.dialling < t.e.cfg.MaxConnsPerTorrent && !t.ended {
-		a, _ := t.book.due(now, t.pick.Done())
+		a := t.book.due(now, t.pick.Done())
 		if a == nil {
 			return
 		}
@@ -106,9 +106,7 @@ func (ev dialledEvent) apply(t *Torrent) {
 		connEvent{s: ev.s, raw: ev.raw, addr: ev.addr}.apply(t)
 		return
 	}
-	ev.addr.busy = false
-	ev.addr.failed(time.Now())
-	ev.addr.self = errors.Is(ev.err, wire.ErrSelf)
+	t.refused(ev.addr, ev.err)
 	// The next attempt begins the other way round.
 	ev.addr.mse = false
 	t.log.Debug("peer cannot be reached", zap.Stringer("peer", ev.addr.ap), zap.Int("failures", ev.addr.failures), zap.Error(ev.err))

@@ -20,7 +20,8 @@ type diskState struct {
 	retryAt  time.Time
 	err      error
 	errors   int64
-	unsynced int64 // bytes
+	written  int64 // bytes, ever
+	synced   int64 // as many of them were durable at the last sync
 	lastSync time.Time
 	syncing  bool
 	syncAt   time.Time // not before, after a failure
@@ -36,9 +37,9 @@ const (
 
 func (d *diskState) stuck() bool { return len(d.failed)+d.retrying > 0 }
 
-// busy reports whether the loop has to stay for the disk's sake.
-func (d *diskState) busy() bool {
-	return d.stuck() || d.syncing || d.unsynced > 0
+// unsynced reports whether there is something to make durable.
+func (t *Torrent) unsynced() bool {
+	return t.disk.written > t.disk.synced || t.pick.Done() && !t.durable()
 }
 
 // noSpace reports whether a disk is full.
@@ -70,7 +71,7 @@ func (t *Torrent) diskFailed(j *job) {
 
 // worked notes that the disk takes pieces (again).
 func (d *diskState) worked(t *Torrent) {
-	if d.err != nil && !d.stuck() {
+	if d.err != nil && !d.stuck() && len(t.broken) == 0 {
 		t.log.Info("disk takes pieces again; downloading goes on")
 		d.err, d.delay = nil, 0
 		t.markAll()
@@ -90,7 +91,7 @@ func (t *Torrent) tickDisk(now time.Time) {
 			t.e.work.push(j)
 		}
 	}
-	if d.unsynced > 0 && (now.Sub(d.lastSync) > t.e.cfg.SyncEvery || d.unsynced > syncBytes || t.pick.Done()) {
+	if t.unsynced() && (now.Sub(d.lastSync) > t.e.cfg.SyncEvery || d.written-d.synced > syncBytes || t.pick.Done()) && (!t.pick.Done() || len(t.broken) == 0) {
 		t.sync(now)
 	}
 }
@@ -101,45 +102,54 @@ func (t *Torrent) sync(now time.Time) {
 	if d.syncing || now.Before(d.syncAt) {
 		return
 	}
-	bytes := d.unsynced
+	upto := d.written
 	d.syncing = t.e.spawn(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		t.post(syncedEvent{bytes, t.spec.Store.Sync(ctx)})
+		t.post(syncedEvent{upto, t.spec.Store.Sync(ctx)})
 	})
 }
 
-// syncedEvent says that bytes written before are durable, or why not.
+// syncedEvent says that the first upto bytes written are durable, or why not.
 type syncedEvent struct {
-	bytes int64
-	err   error
+	upto int64
+	err  error
+}
+
+// syncFailed takes note of an error of the store's Sync.
+func (t *Torrent) syncFailed(err error) {
+	t.disk.errors++
+	t.disk.err = err
+	var lost *pieces.LostError
+	if !errors.As(err, &lost) {
+		return
+	}
+	for _, i := range lost.Pieces {
+		t.lose(i)
+	}
+	t.markAll()
 }
 
 func (s syncedEvent) apply(t *Torrent) {
 	d := &t.disk
 	d.syncing, d.lastSync = false, time.Now()
-	if s.err != nil {
-		d.errors++
-		d.err = s.err
-		var lost *pieces.LostError
-		if errors.As(s.err, &lost) {
-			for _, i := range lost.Pieces {
-				t.served.clear(i)
-				t.pick.Lost(i)
-			}
-			d.unsynced, t.endgame = 0, false
-		}
+	switch {
+	case s.err == nil:
+	case t.ended: // the store may be closed by now
+		return
+	default:
+		t.syncFailed(s.err)
 		d.syncAt = d.lastSync.Add(5 * time.Second)
 		t.log.Error("pieces could not be made durable; trying again", zap.Error(s.err))
 		return
 	}
-	d.unsynced -= s.bytes
-	if len(d.failed) == 0 {
+	d.synced = max(d.synced, s.upto)
+	if len(d.failed)+len(t.broken) == 0 {
 		d.err = nil
 	}
 	switch {
-	case !t.pick.Done():
-	case d.unsynced == 0:
+	case !t.pick.Done() || len(t.broken) > 0:
+	case d.synced >= d.written:
 		t.finish()
 	default:
 		t.sync(time.Now())

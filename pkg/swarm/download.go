@@ -78,6 +78,15 @@ func (t *Torrent) shrink() {
 	}
 }
 
+// dropStranded gives up the memory of pieces that nobody goes on with.
+func (t *Torrent) dropStranded() {
+	dropped, cancels := t.pick.DropStranded()
+	t.cancel(cancels)
+	for _, i := range dropped {
+		t.dropPart(i)
+	}
+}
+
 // reveal shows the peer what a directing seed wants it to fetch next.
 func (t *Torrent) reveal(c *conn) {
 	if !t.spec.Directing {
@@ -175,7 +184,8 @@ func (t *Torrent) stored(i int) {
 	t.cancel(t.pick.Got(i))
 	t.dropPart(i)
 	t.served.set(i)
-	t.disk.unsynced += t.spec.Layout.PieceSize(i)
+	t.disk.written += t.spec.Layout.PieceSize(i)
+	t.left.Add(-t.spec.Layout.PieceSize(i))
 	for _, c := range t.conns {
 		if c.pe == nil {
 			continue

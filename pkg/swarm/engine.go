@@ -32,7 +32,6 @@ type Engine struct {
 	ctx      context.Context // of Run; nil while it does not run
 	ran      bool
 	wg       sync.WaitGroup
-	stopped  chan struct{}
 }
 
 // Bounds of connections that are being made.
@@ -50,7 +49,7 @@ func New(cfg Config) (*Engine, error) {
 	return &Engine{
 		cfg: cfg, log: cfg.Log, gate: newGate(cfg.UploadSlots), budget: newBudget(cfg.Memory), work: newWorkQueue(),
 		verifying: make(chan struct{}, cfg.Workers), dialling: make(chan struct{}, maxDialling), greeting: make(chan struct{}, maxGreeting),
-		torrents: make(map[[20]byte]*Torrent), stopped: make(chan struct{}), blame: newBlameList(),
+		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(),
 	}, nil
 }
 
@@ -95,7 +94,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, t := range e.Torrents() {
 		t.end() // what came while the goroutines ended
 	}
-	close(e.stopped)
 	if err := context.Cause(ctx); !errors.Is(err, ctx.Err()) {
 		return err
 	}

@@ -130,7 +130,6 @@ func (t *Torrent) pexCame(c *conn, data []byte) error {
 			a.seed = true
 		}
 	}
-	t.dialAt = time.Time{}
 	return nil
 }
 

@@ -40,11 +40,8 @@ func (g *gate) ask(priority uint64, pieces int, now time.Time) *ticket {
 	if g.free <= 0 {
 		g.reap(now)
 	}
-	if g.free > 0 {
-		g.grant(t, now)
-	} else {
-		g.waiting = append(g.waiting, t)
-	}
+	g.waiting = append(g.waiting, t)
+	g.serve(now) // which those that wait may deserve more
 	return t
 }
 

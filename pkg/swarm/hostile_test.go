@@ -3,6 +3,7 @@ package swarm
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -64,8 +65,12 @@ func (e *enemy) requested() wire.Block {
 func (e *enemy) closed(d time.Duration) bool {
 	_ = e.nc.SetReadDeadline(time.Now().Add(d))
 	_, err := io.Copy(io.Discard, e.nc)
-	ne, ok := err.(net.Error)
-	return !ok || !ne.Timeout()
+	return !timedOut(err)
+}
+
+func timedOut(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func words(v ...uint32) (b []byte) {
@@ -190,7 +195,7 @@ func TestSlowHandshake(t *testing.T) {
 		_, _ = nc.Write([]byte(first))
 		_ = nc.SetReadDeadline(time.Now().Add(5 * time.Second))
 		b, err := io.ReadAll(nc)
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if timedOut(err) {
 			t.Errorf("connection that began with %q is still open", first)
 		}
 		if len(b) > 0 {

@@ -71,6 +71,7 @@ func (m *mailbox) own() bool {
 }
 
 // disown ends being the loop, unless there is mail: then it reports false.
+// There is no other way to end, so that no mail is left lying.
 func (m *mailbox) disown() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,11 +80,4 @@ func (m *mailbox) disown() bool {
 	}
 	m.owned = false
 	return true
-}
-
-// abandon ends being the loop, whatever mail there is.
-func (m *mailbox) abandon() {
-	m.mu.Lock()
-	m.owned = false
-	m.mu.Unlock()
 }

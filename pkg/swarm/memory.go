@@ -53,6 +53,13 @@ func (b *budget) give(n int64) {
 	}
 }
 
+// wanted reports whether some torrent waits for memory.
+func (b *budget) wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.hungry) > 0
+}
+
 // forget takes a closed torrent out of the line.
 func (b *budget) forget(t *Torrent) {
 	b.mu.Lock()

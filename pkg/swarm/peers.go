@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,13 +40,7 @@ func (ev connEvent) apply(t *Torrent) {
 		t.log.Debug("connection refused", zap.Stringer("peer", c), zap.Error(err))
 		t.e.conns.Add(-1)
 		_ = ev.raw.Close()
-		if ev.addr != nil {
-			ev.addr.busy = false
-			ev.addr.failed(time.Now())
-			if errors.Is(err, wire.ErrSelf) {
-				ev.addr.self = true
-			}
-		}
+		t.refused(ev.addr, err)
 		return
 	}
 	if c.addr != nil {
@@ -62,6 +57,21 @@ func (ev connEvent) apply(t *Torrent) {
 		return
 	}
 	t.mark(c)
+}
+
+// refused notes in the book what became of an address whose connection was not
+// kept.
+func (t *Torrent) refused(a *addr, err error) {
+	if a == nil || slices.ContainsFunc(t.conns, func(c *conn) bool { return c.addr == a }) {
+		return // it is now known to be that of another connection
+	}
+	a.busy = false
+	if errors.Is(err, errFull) || errors.Is(err, context.Canceled) {
+		a.next = time.Now().Add(fullBackoff) // not the peer's fault
+		return
+	}
+	a.self = errors.Is(err, wire.ErrSelf)
+	a.failed(time.Now())
 }
 
 // defaultReqq is how many requests a peer keeps that does not say.
@@ -134,12 +144,12 @@ func (t *Torrent) greet(c *conn) {
 		if c.s.Fast {
 			c.w.Send(wire.HaveNone)
 		}
-	case t.pick.Done() && c.s.Fast:
+	case t.pick.Done() && c.s.Fast && len(t.broken) == 0:
 		c.w.Send(wire.HaveAll)
 	default:
 		m := bitmap.New(t.spec.Layout.NumPieces())
 		for i := range m.Len() {
-			if t.pick.Has(i) {
+			if t.served.has(i) {
 				m.Set(i)
 			}
 		}
@@ -186,6 +196,9 @@ func (t *Torrent) message(c *conn, m *peerMsg) error {
 	case wire.Piece:
 		t.block(c, m.block, m.data)
 	case wire.Have:
+		if m.block.Index >= uint32(t.spec.Layout.NumPieces()) {
+			return fmt.Errorf("have of piece %d of %d", m.block.Index, t.spec.Layout.NumPieces())
+		}
 		t.peerHas(c, int(m.block.Index))
 	case wire.Bitfield, wire.HaveAll:
 		return t.peerTold(c, m)

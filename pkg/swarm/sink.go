@@ -28,6 +28,10 @@ func (t *Torrent) Layout() *layout.Layout { return t.spec.Layout }
 // Done is closed when every piece is there and durable.
 func (t *Torrent) Done() <-chan struct{} { return t.done }
 
+// Left is the number of bytes of the pieces that are still missing. It costs
+// nothing and may be called from anywhere.
+func (t *Torrent) Left() int64 { return t.left.Load() }
+
 // Changed is signalled when a Claim that got nothing may succeed now.
 func (t *Torrent) Changed() <-chan struct{} { return t.changed }
 
@@ -101,7 +105,7 @@ func (t *Torrent) Deliver(ctx context.Context, source string, piece int, data []
 			return
 		}
 		t.counts.sources[SourceMirrors] += n
-		if len(t.disk.failed) == 0 {
+		if len(t.disk.failed)+len(t.broken) == 0 {
 			t.disk.err = nil
 		}
 		t.stored(piece)

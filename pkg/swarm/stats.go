@@ -35,6 +35,8 @@ type Stats struct {
 	// the disk works (again).
 	DiskErrors int64
 	DiskError  error
+	// Unreadable are the pieces that are here but cannot be read.
+	Unreadable int
 	// Waited is how long a download had to wait, by what for: peers, pieces,
 	// disk, memory.
 	Waited     map[string]time.Duration
@@ -151,15 +153,10 @@ func (t *Torrent) stats() Stats {
 	now := t.now()
 	k := &t.counts
 	s := Stats{
-		Have: t.pick.Count(), Pieces: t.spec.Layout.NumPieces(), BytesLeft: t.spec.Layout.Total,
+		Have: t.pick.Count(), Pieces: t.spec.Layout.NumPieces(), BytesLeft: t.Left(),
 		Downloaded: make(map[string]int64), Uploaded: t.uploaded(), Wasted: k.wasted, BadPieces: k.badPieces,
 		Blamed: make(map[netip.Addr]int), DownRate: k.down.rate.At(now), UpRate: k.up.rate.At(now),
-		DiskErrors: t.disk.errors, DiskError: t.disk.err, Waited: make(map[string]time.Duration), KnownAddrs: len(t.book.order),
-	}
-	for i := range s.Pieces {
-		if t.pick.Has(i) {
-			s.BytesLeft -= t.spec.Layout.PieceSize(i)
-		}
+		DiskErrors: t.disk.errors, DiskError: t.disk.err, Unreadable: len(t.broken), Waited: make(map[string]time.Duration), KnownAddrs: len(t.book.order),
 	}
 	for name, n := range k.sources {
 		s.Downloaded[name] = n

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,6 +27,8 @@ type Torrent struct {
 	closed  chan struct{} // closed by Close
 	changed chan struct{}
 	began   time.Time
+	left    atomic.Int64 // bytes of the pieces that are missing
+	careful atomic.Bool  // some pieces cannot be read
 
 	// All below belongs to the loop.
 	pick     *picker.Picker
@@ -40,8 +44,8 @@ type Torrent struct {
 	ticked   time.Time
 	disk     diskState
 	counts   counters
-	dialAt   time.Time
-	pexAt    time.Time
+	broken   map[int]time.Time // pieces that could not be read, and when to look again
+	looking  bool              // whether one of them can be read
 }
 
 // part is the memory of a piece that is being fetched.
@@ -57,7 +61,7 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 		e: e, spec: s, box: newMailbox(), served: newPieceSet(n), began: time.Now(),
 		log:  e.log.With(zap.String("torrent", s.Name), zap.String("infohash", hex.EncodeToString(s.InfoHash[:]))),
 		done: make(chan struct{}), closed: make(chan struct{}), changed: make(chan struct{}, 1),
-		book: newBook(e.cfg.AllowPeer), parts: make(map[int]*part), counts: newCounters(),
+		book: newBook(e.cfg.AllowPeer), parts: make(map[int]*part), counts: newCounters(), broken: make(map[int]time.Time),
 	}
 	last := int64(0)
 	if n > 0 {
@@ -67,8 +71,10 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 		Pieces: n, PieceLength: s.Layout.PieceLength, LastLength: last, Have: have.Has, Directing: s.Directing,
 		Seed: uint64(time.Now().UnixNano()),
 	})
+	t.left.Store(s.Layout.Total)
 	for i := range have.Ones() {
 		t.served.set(i)
+		t.left.Add(-s.Layout.PieceSize(i))
 	}
 	t.limits = wire.Limits{
 		Pieces: n, PieceLength: s.Layout.PieceLength, Total: s.Layout.Total,
@@ -85,43 +91,39 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 func (t *Torrent) now() time.Duration { return time.Since(t.began) }
 
 // post sends the loop an event, and starts the loop when there is none. It
-// never blocks.
+// does not wait, but when the engine does not run it acts for the loop.
 func (t *Torrent) post(ev event) {
 	if t.box.put(ev) && !t.e.spawn(t.run) {
-		t.box.abandon()
+		t.letGo()
 	}
 }
 
-// call runs f as the loop would and waits for it. It reports false when the
-// engine ended before.
-func (t *Torrent) call(f func()) bool {
+// call runs f as the loop would and waits for it. The loop itself must not use
+// it, nor may what the loop calls: AllowPeer, and the Store in Close.
+func (t *Torrent) call(f func()) {
 	if t.box.own() {
 		t.work()
 		f()
 		t.settle()
 		t.letGo()
-		return true
+		return
 	}
 	ran := make(chan struct{})
 	t.post(callEvent(func(*Torrent) { f(); close(ran) }))
-	select {
-	case <-ran:
-		return true
-	case <-t.e.stopped:
-		return false
-	}
+	<-ran
 }
 
-// letGo ends acting for the loop, and starts a real one if there is need.
+// letGo ends acting for the loop, and starts a real one if there is need and
+// the engine runs.
 func (t *Torrent) letGo() {
-	if !t.idle() {
-		if t.e.spawn(t.run) {
-			return
+	for {
+		if !t.idle() {
+			if t.e.spawn(t.run) {
+				return
+			}
+			t.shutDown()
 		}
-		t.shutDown()
-	}
-	for !t.box.disown() {
-		if t.e.spawn(t.run) {
+		if t.box.disown() {
 			return
 		}
 		t.work()
@@ -143,8 +145,12 @@ func (t *Torrent) run() {
 			t.tick(now)
 		}
 		t.settle()
-		if t.idle() && t.box.disown() {
-			return
+		if t.idle() {
+			t.dropStranded() // an idle torrent holds no memory that others want
+			t.settle()
+			if t.box.disown() {
+				return
+			}
 		}
 		timer.Reset(max(time.Millisecond, t.pace()-time.Since(t.ticked)))
 		select {
@@ -152,7 +158,7 @@ func (t *Torrent) run() {
 		case <-timer.C:
 		case <-ctx.Done():
 			t.shutDown()
-			t.box.abandon()
+			t.letGo()
 			return
 		}
 	}
@@ -176,11 +182,7 @@ func (t *Torrent) idle() bool {
 	if t.ended {
 		return true
 	}
-	if t.disk.busy() {
-		return false
-	}
-	a, wait := t.book.due(time.Now(), t.pick.Done())
-	return a == nil && wait == maxBackoff
+	return !t.disk.stuck() && !t.disk.syncing && !t.unsynced() && len(t.broken) == 0 && !t.book.hopeful(t.pick.Done())
 }
 
 // pace is the time between two ticks.
@@ -199,9 +201,13 @@ func (t *Torrent) tick(now time.Time) {
 	if t.pick.Tick(t.now()) {
 		t.signalChanged()
 	}
+	if t.e.budget.wanted() {
+		t.dropStranded()
+	}
 	t.counts.tick(t, now)
 	t.tickConns(now)
 	t.tickDisk(now)
+	t.tickBroken(now)
 	t.dial(now)
 	if !t.pick.Done() {
 		t.markAll()
@@ -247,7 +253,7 @@ func (t *Torrent) end() {
 	if t.box.own() {
 		t.work()
 		t.shutDown()
-		t.box.abandon()
+		t.letGo()
 	}
 }
 
@@ -261,16 +267,22 @@ func (t *Torrent) shutDown() {
 
 // finalSync makes durable what is there, within a bounded time.
 func (t *Torrent) finalSync() {
-	if t.disk.unsynced == 0 {
+	if !t.unsynced() {
 		return
 	}
+	upto := t.disk.written
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := t.spec.Store.Sync(ctx); err != nil {
+	err := t.spec.Store.Sync(ctx)
+	if err != nil {
+		t.syncFailed(err)
 		t.log.Error("pieces could not be made durable before closing; they will be verified again", zap.Error(err))
-		return
 	}
-	t.disk.unsynced = 0
+	// Once is enough, even if it failed: the disk gets no further try.
+	t.disk.synced = max(t.disk.synced, upto)
+	if err == nil && t.pick.Done() {
+		t.finish()
+	}
 }
 
 // AddPeers makes addresses known. source names where they came from: tracker,
@@ -295,11 +307,14 @@ func (t *Torrent) Close() error {
 		}
 		t.ended = true
 		close(t.closed)
-		for _, c := range t.conns {
-			c.close(ErrClosed)
+		for _, c := range slices.Clone(t.conns) {
+			t.drop(c, ErrClosed)
 		}
 		t.finalSync()
+		clear(t.parts)
 		t.e.budget.forget(t)
+		t.e.budget.give(int64(t.reserved) * t.spec.Layout.PieceLength)
+		t.reserved = 0
 	})
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.uber.org/zap"
-
 	"distd/pkg/swarm/wire"
 )
 
@@ -146,7 +144,6 @@ type sender struct {
 	size  int // bytes to take at once
 	lowat int
 	list  []wire.Block
-	moans int
 }
 
 func (s *sender) leave() {
@@ -165,7 +162,10 @@ func (s *sender) send() {
 	for _, b := range s.list {
 		s.load(b)
 	}
-	if s.c.w.Flush() != nil {
+	if err := s.c.w.Flush(); err != nil {
+		if diskFault(err) {
+			s.c.t.post(unreadableEvent{blocks: s.list, err: err})
+		}
 		return // the next Flush of write fails too
 	}
 	switch d := time.Since(began); {
@@ -190,10 +190,11 @@ func (s *sender) tune() {
 }
 
 // load queues one block with the connection's writer, from a file where that
-// saves passing the bytes through memory.
+// saves passing the bytes through memory and the files can be trusted to be
+// whole: an error of sending from a file costs the connection.
 func (s *sender) load(b wire.Block) {
 	c, store := s.c, s.c.t.spec.Store
-	if fs, ok := store.(FileStore); ok && c.w.SendsFiles() {
+	if fs, ok := store.(FileStore); ok && c.w.SendsFiles() && !c.t.careful.Load() {
 		if f, off, ok, release := fs.FileRange(int(b.Index), int64(b.Begin), int64(b.Length)); ok {
 			c.w.SendFile(b, f, off, release)
 			return
@@ -209,10 +210,7 @@ func (s *sender) load(b wire.Block) {
 		data = make([]byte, b.Length)
 	}
 	if err := store.ReadAt(data, int(b.Index), int64(b.Begin)); err != nil {
-		if s.moans++; s.moans == 1 {
-			c.t.log.Error("block could not be read for a peer: check the disk and the release's files", zap.Uint32("piece", b.Index), zap.Error(err))
-		}
-		c.t.post(callEvent(func(t *Torrent) { t.disk.errors++; t.disk.err = err }))
+		c.t.post(unreadableEvent{blocks: []wire.Block{b}, err: err})
 		c.refuse(b)
 		return
 	}

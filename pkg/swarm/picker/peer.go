@@ -104,7 +104,7 @@ func (pe *Peer) Interesting() bool { return pe.wanted > 0 }
 func (pe *Peer) Outstanding() int { return len(pe.out) }
 
 // Snubbed reports whether the peer has let its requests lie for too long.
-func (pe *Peer) Snubbed() bool { return pe.snubbed }
+func (pe *Peer) Snubbed() bool { return pe.snubbed && len(pe.out) > 0 }
 
 // SetHave records that the peer has piece i, which must be in range.
 func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
