@@ -79,8 +79,12 @@ func (c *Config) checkUpstream() error {
 			return errors.New("a leaf needs its upstream: -seed=http://HOST:PORT")
 		}
 	}
+	key := "master"
+	if c.Role == RoleLeaf {
+		key = "seed"
+	}
 	for _, u := range c.Upstreams() {
-		if err := checkURL("upstream", u); err != nil {
+		if err := checkURL(key, u); err != nil {
 			return err
 		}
 	}
@@ -152,13 +156,14 @@ func (c *Config) checkPublishing() error {
 
 func checkURL(key, s string) error {
 	u, err := url.Parse(s)
-	if err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		return nil
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("%s %q is not a URL such as https://bt.master:8443", key, s)
+	hint := ""
+	if !strings.Contains(s, "://") && s != "" {
+		hint = fmt.Sprintf("; did you mean %q?", "http://"+s)
 	}
-	return nil
+	return fmt.Errorf("%s %q is not a URL such as https://bt.master:8443%s", key, s, hint)
 }
 
 // MirrorLine is one place of a release's content.

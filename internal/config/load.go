@@ -102,17 +102,8 @@ func Load(src Sources) (*Config, error) {
 		}
 	}
 	c := Default()
-	err = k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		TagName:          "koanf",
-		Result:           &c,
-		WeaklyTypedInput: true,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(),
-			mapstructure.StringToSliceHookFunc(","),
-			mapstructure.TextUnmarshallerHookFunc()),
-	}})
-	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", explain(err))
+	if err := decode(k.Raw(), &c); err != nil {
+		return nil, fmt.Errorf("configuration: %w", explain(k.Raw(), err))
 	}
 	c.fill()
 	if err := c.check(); err != nil {
@@ -121,13 +112,44 @@ func Load(src Sources) (*Config, error) {
 	return &c, nil
 }
 
-// explain takes the library's type names out of a decoding error.
-func explain(err error) error {
-	var joined interface{ WrappedErrors() []error }
-	if errors.As(err, &joined) && len(joined.WrappedErrors()) > 0 {
-		return joined.WrappedErrors()[0]
+func decode(values map[string]any, c *Config) error {
+	d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
+		TagName:          "koanf",
+		Result:           c,
+		WeaklyTypedInput: true,
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(
+			mapstructure.StringToTimeDurationHookFunc(),
+			mapstructure.StringToSliceHookFunc(","),
+			mapstructure.TextUnmarshallerHookFunc()),
+	})
+	if err != nil {
+		return err
+	}
+	return d.Decode(values)
+}
+
+// explain names the first setting that cannot be decoded, its value and what
+// would do, in place of the library's own words.
+func explain(values map[string]any, err error) error {
+	for _, s := range Settings() {
+		v, given := values[s.Key]
+		if !given {
+			continue
+		}
+		var scratch Config
+		if decode(map[string]any{s.Key: v}, &scratch) != nil {
+			return fmt.Errorf("%s %q is not %s", s.Key, fmt.Sprint(v), kinds[s.Kind])
+		}
 	}
 	return err
+}
+
+var kinds = map[Kind]string{
+	Text:     "a text",
+	List:     "a list of texts",
+	Number:   "a whole number",
+	Duration: "a duration such as 30s, 5m or 1h30m",
+	Size:     "a size such as 64MiB",
 }
 
 func readFile(path string) (map[string]any, error) {

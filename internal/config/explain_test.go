@@ -1,0 +1,35 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestBadValues: a value of the wrong kind is named with its key and with what
+// would do, wherever it comes from.
+func TestBadValues(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("role: leaf\nseed: [http://s:1]\nkeep: {a: 1}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	leaf := func(key string, v any) map[string]any {
+		return map[string]any{"role": "leaf", "seed": []string{"http://s:1"}, key: v}
+	}
+	for want, src := range map[string]Sources{
+		`keep "many" is not a whole number`:                                                        {Flags: leaf("keep", "many")},
+		`hook_timeout "5x" is not a duration such as 30s, 5m or 1h30m`:                             {Flags: leaf("keep", "1"), Env: []string{"DISTD_HOOK_TIMEOUT=5x"}},
+		`memory "12XB" is not a size such as 64MiB`:                                                {Flags: leaf("memory", "12XB")},
+		`keep "map[a:1]" is not a whole number`:                                                    {File: file},
+		`seed "h:6969" is not a URL such as https://bt.master:8443; did you mean "http://h:6969"?`: {Flags: leaf("seed", []string{"h:6969"})},
+	} {
+		_, err := Load(src)
+		if err == nil || err.Error() != "configuration: "+want {
+			t.Errorf("%v; want %q", err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+	}
+}
