@@ -37,8 +37,11 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	}
 	printf(cmd, "%s %s on %s, up %s, %s\n", s.Role, s.Version, s.Dir, time.Duration(s.Uptime*float64(time.Second)), state)
 	for _, u := range s.Upstream {
-		answer := "answers"
-		if !u.Answered {
+		answer := "is followed"
+		switch {
+		case u.Problem != "":
+			answer = "is not followed since " + u.Since.Local().Format(time.DateTime) + ": " + u.Problem
+		case !u.Following:
 			answer = "has not answered yet"
 		}
 		printf(cmd, "upstream %s %s\n", u.URL, answer)
@@ -52,7 +55,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	t := table.NewWriter()
 	t.SetOutputMirror(cmd.Root().Writer)
 	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"channel", "serial", "name", "state", "done", "size", "mirrors", "peers", "sent", "connected", "hook"})
+	t.AppendHeader(table.Row{"channel", "serial", "name", "state", "done", "size", "from mirrors", "from peers", "sent", "peers", "hook"})
 	live := map[string]bool{}
 	for _, c := range s.Channels {
 		live[c.Live] = true

@@ -40,7 +40,14 @@ func newFollower(n *Node, c *upstream.Client) *follower {
 		news: map[string]chan struct{}{}, lastErr: map[string]string{}}
 }
 
-func (f *follower) reached() bool { return f.answered.Load() }
+// reached says whether the upstream's last word was understood. One that has
+// no release yet has answered too.
+func (f *follower) reached() bool {
+	if c, ok := f.client.Contact(); ok && c.Err == nil && len(f.errors()) == 0 {
+		return true
+	}
+	return f.answered.Load()
+}
 
 func (f *follower) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

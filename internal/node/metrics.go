@@ -15,6 +15,7 @@ var (
 	descReady    = prometheus.NewDesc("distd_ready", "1 when the node does its work.", nil, nil)
 	descSerial   = prometheus.NewDesc("distd_channel_serial", "Serial of the newest release known.", []string{"channel"}, nil)
 	descIsLive   = prometheus.NewDesc("distd_channel_current", "1 when the newest release known is the live one.", []string{"channel"}, nil)
+	descFollows  = prometheus.NewDesc("distd_upstream_following", "1 when the upstream is heard of news from.", []string{"url"}, nil)
 	descSize     = prometheus.NewDesc("distd_release_size_bytes", "Size of a release.", perRelease, nil)
 	descLeft     = prometheus.NewDesc("distd_release_left_bytes", "Bytes of a release that are still missing.", perRelease, nil)
 	descPeers    = prometheus.NewDesc("distd_release_peers", "Connected peers of a release.", perRelease, nil)
@@ -42,6 +43,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := n.Status()
 	gauge(descInfo, 1, s.Role, s.Version)
 	gauge(descReady, flag(s.Ready))
+	for _, u := range s.Upstream {
+		gauge(descFollows, flag(u.Following), u.URL)
+	}
 	for _, ch := range s.Channels {
 		gauge(descSerial, float64(ch.Serial), ch.Name)
 		gauge(descIsLive, flag(ch.Live == ch.Newest), ch.Name)

@@ -75,9 +75,14 @@ type Mirror struct {
 
 // UpstreamStatus is one node that this one follows.
 type UpstreamStatus struct {
-	URL      string            `json:"url"`
-	Answered bool              `json:"answered"`
-	Problems map[string]string `json:"problems,omitempty"` // by channel
+	URL      string `json:"url"`
+	Answered bool   `json:"answered"` // its last word was understood
+	// Following says that the upstream is heard of news from right now, Problem
+	// why not, Since when this began.
+	Following bool              `json:"following"`
+	Problem   string            `json:"problem,omitempty"`
+	Since     time.Time         `json:"since,omitzero"`
+	Problems  map[string]string `json:"problems,omitempty"` // by channel
 }
 
 // counters are events that are counted over the node's life.
@@ -124,7 +129,14 @@ func (n *Node) Status() *Status {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Serial, b.Serial))
 	})
 	for _, f := range n.ups {
-		s.Upstream = append(s.Upstream, UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()})
+		u := UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()}
+		if c, ok := f.client.Contact(); ok {
+			u.Following, u.Since = c.Err == nil, c.Since.UTC().Truncate(time.Second)
+			if c.Err != nil {
+				u.Problem = c.Err.Error()
+			}
+		}
+		s.Upstream = append(s.Upstream, u)
 	}
 	return s
 }

@@ -23,6 +23,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -81,6 +82,8 @@ type Client struct {
 	tls  *tls.Config
 	http *http.Client
 	log  *zap.Logger
+
+	contact atomic.Pointer[Contact]
 
 	mu       sync.Mutex
 	pointers map[string]pointer // by channel: what was read last
@@ -187,6 +190,33 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: more than %d in a row", ErrRedirect, maxRedirects)
 	}
 	return nil
+}
+
+// Contact is how a Watch stands with its upstream.
+type Contact struct {
+	// Err is why the upstream cannot be followed; nil while it is.
+	Err error
+	// Since is when this began.
+	Since time.Time
+}
+
+// Contact returns how the Watch stands with the upstream, and false before it
+// has reached it or failed to.
+func (c *Client) Contact() (Contact, bool) {
+	if s := c.contact.Load(); s != nil {
+		return *s, true
+	}
+	return Contact{}, false
+}
+
+// met notes that the upstream was reached, or why not. Only one goroutine, that
+// of the Watch, calls it.
+func (c *Client) met(err error) {
+	now := Contact{Err: err, Since: time.Now()}
+	if old := c.contact.Load(); old != nil && (old.Err == nil) == (err == nil) {
+		now.Since = old.Since
+	}
+	c.contact.Store(&now)
 }
 
 // Base is the upstream's URL, without a password and without a slash at the

@@ -29,8 +29,10 @@ func (w *watch) poll(ctx context.Context, until time.Time) {
 		case ctx.Err() != nil:
 			return
 		case failed != nil:
+			w.c.met(failed)
 			w.say(zap.WarnLevel, "upstream cannot be polled; trying again", failed)
 		default:
+			w.c.met(nil)
 			w.say(zap.InfoLevel, polling, nil)
 		}
 		// Nodes that were started together must not ask together for ever.

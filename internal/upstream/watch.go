@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -89,7 +90,8 @@ func (c *Client) Watch(ctx context.Context, channels []string, fn func(channel s
 		if errors.As(err, &none) {
 			err = fmt.Errorf("%w; it does not tell its channels, so they must be named", err)
 		}
-		w.say(zap.WarnLevel, "lost the upstream's events; trying again", err)
+		w.c.met(err)
+		w.say(zap.WarnLevel, "cannot follow the upstream's events; trying again", err)
 		if time.Since(start) >= lived {
 			pause.Reset()
 		}
@@ -99,14 +101,25 @@ func (c *Client) Watch(ctx context.Context, channels []string, fn func(channel s
 	}
 }
 
-// say logs a change of state; the same again is for debugging only.
+// say logs a change of state, also to another reason for the same state; the
+// same again is for debugging only.
 func (w *watch) say(level zapcore.Level, text string, err error) {
-	if w.state == text {
+	state := text
+	if err != nil {
+		state += ": " + withoutPorts(err.Error())
+	}
+	if w.state == state {
 		level = zap.DebugLevel
 	}
-	w.state = text
+	w.state = state
 	w.c.log.Log(level, text, zap.String("upstream", w.c.Base()), zap.Error(err))
 }
+
+// withoutPorts takes the addresses of connections out of an error's text: the
+// own port is another one each time.
+func withoutPorts(text string) string { return connection.ReplaceAllString(text, "") }
+
+var connection = regexp.MustCompile(`\S+:\d+->\S+:\d+`)
 
 // add makes a channel known and says whether it may be followed.
 func (w *watch) add(ch string) bool {
@@ -135,6 +148,7 @@ func (w *watch) follow(ctx context.Context) error {
 	if err := checkStream(resp, u); err != nil {
 		return err
 	}
+	w.c.met(nil)
 	in := &aliveReader{ctx: ctx, r: resp.Body, silence: w.c.opts.Silence, limit: rate.NewLimiter(streamRate, streamBurst)}
 	in.timer = time.AfterFunc(in.silence, func() {
 		cancel(fmt.Errorf("%w: no event and no ping for %v", ErrStalled, in.silence))
