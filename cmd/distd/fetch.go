@@ -41,6 +41,7 @@ func runFetch(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	o.HookOutput = cmd.Root().ErrWriter
 	b := newBar(cmd.Root().ErrWriter, "")
 	o.Report = func(states []node.FetchState) { draw(b, states) }
 	states, err := node.Fetch(ctx, o)

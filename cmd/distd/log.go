@@ -23,7 +23,7 @@ func newLogger(w io.Writer, format string, level zap.AtomicLevel) *zap.Logger {
 	var enc zapcore.Encoder
 	if format == "console" {
 		c := zap.NewDevelopmentEncoderConfig()
-		c.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		c.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02 15:04:05.000")
 		c.EncodeDuration = zapcore.StringDurationEncoder
 		c.EncodeLevel = zapcore.CapitalLevelEncoder
 		if isTerminal(w) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -57,7 +58,7 @@ func command(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 	root := &cli.Command{
 		Name:      "distd",
 		Usage:     "bring content to hundreds of servers in several datacenters",
-		UsageText: "distd -role=master|seed|leaf [flags]   run the daemon\n   distd VERB [flags] [arguments]",
+		UsageText: "distd -role=master|seed|leaf [flags]   run the daemon\ndistd VERB [flags] [arguments]",
 		Description: "A master publishes releases, one or more seeds in each datacenter fetch each of them once,\n" +
 			"and every leaf gets it from the swarm, verifies it, makes it live and runs a hook.",
 		Flags:                      daemonFlags(),
@@ -96,7 +97,14 @@ func setUsageErrors(c *cli.Command) {
 		text := err.Error()
 		if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 			name = strings.TrimLeft(name, "-")
+			if slices.Contains(verbs(cmd.Root()), name) {
+				return usagef("unknown flag -%s; it is a verb: distd %s", name, name)
+			}
 			return usagef("unknown flag -%s%s", name, config.Nearest(name, flagNames(cmd)))
+		}
+		if name, ok := strings.CutPrefix(text, "Required flag \""); ok {
+			name, _, _ = strings.Cut(name, "\"")
+			return usagef("%s needs -%s", cmd.Name, name)
 		}
 		return usageError{err}
 	}

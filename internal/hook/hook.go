@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -63,6 +64,8 @@ type Job struct {
 	Dir string
 	// Log gets the output; nil for none.
 	Log *zap.Logger
+	// Output gets it too, line by line as it comes; nil for none.
+	Output io.Writer
 }
 
 // Result says how a run ended.
@@ -126,7 +129,7 @@ func Run(ctx context.Context, j Job) (Result, error) {
 		return Result{}, err
 	}
 	j.setDefaults()
-	out := newLineLog(j.Log)
+	out := &lineLog{log: j.Log, copy: j.Output}
 	// The kernel sends the parent-death signal when the thread that started
 	// the process ends, so this thread has to live as long as the hook.
 	runtime.LockOSThread()

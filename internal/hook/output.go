@@ -1,6 +1,8 @@
 package hook
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"unicode"
@@ -19,7 +21,8 @@ const (
 // lineLog is an io.Writer that logs what is written to it line by line, in
 // memory of fixed size.
 type lineLog struct {
-	log *zap.Logger
+	log  *zap.Logger
+	copy io.Writer // of the lines, or nil
 
 	mu    sync.Mutex
 	line  []byte // the unfinished line, at most maxLine bytes
@@ -76,6 +79,9 @@ func (w *lineLog) emit() {
 			s += " [...]"
 		}
 		w.log.Info("hook: output", zap.String("line", s))
+		if w.copy != nil {
+			_, _ = fmt.Fprintln(w.copy, s) // who does not read it any more does not want it
+		}
 	}
 	w.line, w.cut = w.line[:0], false
 }

@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -270,11 +272,25 @@ func (n *Node) controlRollback(w http.ResponseWriter, r *http.Request) {
 	defer lock.Unlock()
 	act, err := n.store.Rollback(r.Context(), channel)
 	if err != nil {
-		refuse(w, err)
+		refuse(w, n.explainRollback(channel, err))
 		return
 	}
 	n.log.Warn("rolled back by the operator", zap.String("channel", channel), zap.String("live", act.ID))
 	reply(w, act)
+}
+
+// explainRollback says what to do where there is nothing to go back to.
+func (n *Node) explainRollback(channel string, err error) error {
+	channels := n.store.Channels()
+	switch {
+	case !errors.Is(err, store.ErrNoPrevious):
+		return err
+	case !slices.Contains(channels, channel):
+		return fmt.Errorf("%w, nor any of that channel here (channels: %s)", err, strings.Join(channels, ", "))
+	case n.role == config.RoleMaster:
+		return fmt.Errorf("%w on a master: publish the earlier content again", err)
+	}
+	return err
 }
 
 // Control is the client of a daemon's control socket.
@@ -298,7 +314,7 @@ func DialControl(dir string) (*Control, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("control socket of %s: %w; run this as the daemon's user or in its group", dir, err)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", dir, ErrNoDaemon)
+		return nil, fmt.Errorf("%s: %w: start it, or name its folder with -dir", dir, ErrNoDaemon)
 	}
 	_ = c.Close()
 	return &Control{&http.Client{Transport: &http.Transport{DialContext: dial}}}, nil

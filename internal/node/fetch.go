@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,7 +32,8 @@ type FetchOptions struct {
 	// SeedTime ends seeding after that time; negative is never, 0 at once.
 	SeedTime time.Duration
 
-	Hook       string // program to run when a download is complete
+	Hook       string    // program to run when a download is complete
+	HookOutput io.Writer // gets what it prints; nil for none
 	Encryption string
 	MaxConns   int // connections to one mirror, at most
 	Congestion string

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -187,12 +186,12 @@ func (d *download) hook(ctx context.Context) error {
 	d.note("running the hook")
 	t := d.target
 	first := filepath.Join(o.Dir, filepath.FromSlash(t.layout.Files[0].Path))
-	res, err := hook.Run(ctx, hook.Job{Command: o.Hook, GID: hook.GID(t.key), NumFiles: len(t.layout.Files), FirstPath: first, Timeout: time.Hour, Log: d.log.Named("hook")})
+	res, err := hook.Run(ctx, hook.Job{Command: o.Hook, GID: hook.GID(t.key), NumFiles: len(t.layout.Files), FirstPath: first, Timeout: time.Hour, Log: d.log.Named("hook"), Output: o.HookOutput})
 	if err != nil {
 		return fmt.Errorf("hook: %w", err)
 	}
 	if res.Code != 0 {
-		return fmt.Errorf("hook %s ended with exit code %d: %s", o.Hook, res.Code, strings.TrimSpace(res.Output))
+		return fmt.Errorf("hook %s ended with exit code %d", o.Hook, res.Code)
 	}
 	return nil
 }

@@ -77,10 +77,8 @@ type Node struct {
 func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err error) {
 	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry()}
 	n.cfg.Store(cfg)
-	if cfg.Hook != "" {
-		if err := hook.Check(cfg.Hook); err != nil {
-			return nil, &codedError{ExConfig, err}
-		}
+	if err := CheckFiles(cfg); err != nil {
+		return nil, &codedError{ExConfig, err}
 	}
 	if n.store, err = openStore(cfg.Dir, log.Named("store")); err != nil {
 		return nil, err
@@ -100,6 +98,29 @@ func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err erro
 		return nil, err
 	}
 	return n, nil
+}
+
+// CheckFiles opens what the configuration names: hook, key and certificates.
+func CheckFiles(cfg *config.Config) error {
+	if cfg.Hook != "" {
+		if err := hook.Check(cfg.Hook); err != nil {
+			return err
+		}
+	}
+	if cfg.Key != "" {
+		if _, err := manifest.LoadPublicKey(cfg.Key); err != nil {
+			return err
+		}
+	}
+	if _, err := upstream.TLSConfig(cfg.CA); err != nil {
+		return err
+	}
+	if cfg.TLSCert != "" {
+		if _, err := serve.LoadCert(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadKeys makes or reads a master's key pair.

@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 
@@ -18,6 +21,8 @@ type Verified struct {
 	Problems []store.Problem `json:"problems"`
 }
 
+var errNoSuchRelease = &codedError{ExNoInput, errors.New("there is none")}
+
 // VerifyReleases checks the content of complete releases against their
 // manifests; without ids, of all.
 func VerifyReleases(ctx context.Context, st *store.Store, ids []string) ([]Verified, error) {
@@ -27,6 +32,9 @@ func VerifyReleases(ctx context.Context, st *store.Store, ids []string) ([]Verif
 	}
 	for _, id := range ids {
 		rel, err := st.Release(id)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("release %q: %w here; without a name all are verified, and named", id, errNoSuchRelease)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -40,6 +48,9 @@ func VerifyReleases(ctx context.Context, st *store.Store, ids []string) ([]Verif
 		problems, err := st.Verify(ctx, rel.ID, nil)
 		if err != nil {
 			return nil, err
+		}
+		if problems == nil {
+			problems = []store.Problem{}
 		}
 		out = append(out, Verified{rel.ID, rel.Manifest.Channel, rel.Manifest.Serial, rel.Manifest.Name, problems})
 	}
