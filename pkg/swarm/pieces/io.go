@@ -1,6 +1,7 @@
 package pieces
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,7 +100,7 @@ func (s *Store) readSegment(file int, buf []byte, off int64) error {
 	if n == len(buf) {
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = &os.PathError{Op: "read", Path: f.Name(), Err: io.ErrUnexpectedEOF}
 	}
 	return err

@@ -168,7 +168,7 @@ func TestExplain(t *testing.T) {
 		if !errors.As(got, &pe) {
 			t.Errorf("%v is not the error it was", got)
 		}
-		if again := explain(got); c.full && again != got {
+		if again := explain(got); c.full && again.Error() != got.Error() {
 			t.Errorf("explained twice: %v", again)
 		}
 	}

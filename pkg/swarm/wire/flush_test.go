@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 
@@ -77,7 +78,7 @@ func step(t *rapid.T, w *Writer, out *bytes.Buffer) bool {
 
 func checkWritten(t *rapid.T, out *bytes.Buffer, data []byte, haves uint32, want []uint32) {
 	got, err := readAll(NewReader(out, ReaderConfig{Limits: limits()}))
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	var have uint32

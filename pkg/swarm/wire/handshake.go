@@ -162,7 +162,7 @@ func handshake(o *Options, infoHash [20]byte) []byte {
 
 // closedEarly says of a peer that hung up what that means.
 func closedEarly(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("peer closed the connection: %w", io.ErrUnexpectedEOF)
 	}
 	return err

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ func (in *input) buffered() int { return in.hi - in.lo }
 func (in *input) peek(n int) ([]byte, error) {
 	for in.hi-in.lo < n {
 		if err := in.more(n); err != nil {
-			if err == io.EOF && in.hi > in.lo {
+			if errors.Is(err, io.EOF) && in.hi > in.lo {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -60,9 +61,9 @@ func (r *rawConn) tryWrite(fd uintptr) bool {
 		}
 		n, err := r.send(int(fd))
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			r.w.unplan()
 			return false
 		case err != nil:
@@ -80,7 +81,7 @@ func (r *rawConn) send(fd int) (int, error) {
 	p := &r.w.plan
 	if p.file != nil && !r.noSendfile {
 		n, err := p.sendfile(fd)
-		if err != unix.EINVAL && err != unix.ENOSYS && err != unix.EOPNOTSUPP {
+		if err == nil || !cannotSendfile(err) {
 			return n, err
 		}
 		r.noSendfile = true
@@ -98,6 +99,11 @@ func (r *rawConn) send(fd int) (int, error) {
 		flags |= unix.MSG_MORE
 	}
 	return unix.SendmsgBuffers(fd, p.vecs, nil, nil, flags)
+}
+
+// cannotSendfile reports whether the file's file system is one without sendfile.
+func cannotSendfile(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 func (p *plan) sendfile(fd int) (int, error) {

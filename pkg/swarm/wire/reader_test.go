@@ -114,7 +114,7 @@ func TestReadEveryMessage(t *testing.T) {
 			for _, size := range []int{0, 1, 64 << 10, 1 << 20} {
 				r := NewReader(wrap(bytes.NewReader(stream)), ReaderConfig{Limits: limits(), Sink: s, MaxBuffer: size})
 				got, err := readAll(r)
-				if err != io.EOF || !same(got, want) {
+				if !errors.Is(err, io.EOF) || !same(got, want) {
 					t.Errorf("%s, sink %v, buffer %d: %d messages, %v", name, s != nil, size, len(got), err)
 				}
 				if r.BytesRead() != int64(len(stream)) || r.BlockBytes() != 16<<10+100 {
@@ -138,7 +138,7 @@ func TestReadTruncated(t *testing.T) {
 				if n == 0 {
 					want = io.EOF
 				}
-				if err != want {
+				if !errors.Is(err, want) {
 					t.Errorf("%x cut after %d bytes: %v, want %v", whole, n, err, want)
 				}
 			}
@@ -337,7 +337,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestReaderWithoutProgress(t *testing.T) {
 	r := NewReader(readerFunc(func([]byte) (int, error) { return 0, nil }), ReaderConfig{})
 	var m Message
-	if err := r.Next(&m); err != io.ErrNoProgress {
+	if err := r.Next(&m); !errors.Is(err, io.ErrNoProgress) {
 		t.Fatal(err)
 	}
 }
