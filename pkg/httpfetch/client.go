@@ -128,6 +128,7 @@ func (c *Client) put(k *conn) {
 		_ = k.Close()
 		return
 	}
+	k.kept = true
 	c.idle[k.key] = append(c.idle[k.key], k)
 	k.expire = time.AfterFunc(c.cfg.IdleKeep, func() {
 		c.mu.Lock()

@@ -200,6 +200,36 @@ func TestGetIsBounded(t *testing.T) {
 	}
 }
 
+// TestWarmConnectionThatDied: servers close connections on which no request
+// comes for a while. That is no failure of theirs.
+func TestWarmConnectionThatDied(t *testing.T) {
+	s := newSink(t, 64<<10, layout.File{Path: "data.bin", Length: 1 << 20})
+	srv := httptest.NewServer(good(s))
+	defer srv.Close()
+	c := NewClient(ClientConfig{})
+	defer func() { _ = c.Close() }()
+	warm := func() {
+		c.Warm(t.Context(), srv.URL, 4)
+		srv.CloseClientConnections()
+	}
+	warm()
+	if _, err := Probe(t.Context(), c, srv.URL+"/data.bin"); err != nil {
+		t.Errorf("probe after warm connections were closed: %v", err)
+	}
+	warm()
+	f, err := New(Config{Sink: s, Mirrors: []Mirror{{URL: srv.URL + "/data.bin"}}, Client: c, GiveUp: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.check()
+	if st := f.Stats(); st.Mirrors[0].Errors != 0 {
+		t.Errorf("the mirror is blamed for them: %+v", st.Mirrors[0])
+	}
+}
+
 func TestKeptConnectionThatDied(t *testing.T) {
 	s := newSink(t, 64<<10, layout.File{Path: "data.bin", Length: 1 << 20})
 	srv := httptest.NewServer(good(s))

@@ -32,14 +32,19 @@ type conn struct {
 	key   string        // hostKey of what it is for
 	rtt   time.Duration // of the TCP handshake
 	agent string
-	// answers counts those read to their end; a kept connection that dies before
-	// its next one was closed by the server in the meantime.
+	// answers counts those read to their end, and kept says that the connection
+	// has been idle: one that dies before its next answer, or after it was idle
+	// since it was made, was closed by the server in the meantime.
 	answers int
+	kept    bool
 	expire  *time.Timer // while idle in a Client
 
 	viaProxy  bool   // requests are in absolute form
 	proxyAuth string // Proxy-Authorization for them
 }
+
+// stale says that the connection's end may have nothing to do with the request.
+func (k *conn) stale() bool { return k.answers > 0 || k.kept }
 
 // boundedReader fails once more than left bytes were read; a negative left is no
 // bound.

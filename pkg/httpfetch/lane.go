@@ -187,7 +187,7 @@ func (l *lane) noAnswer(a *ask, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return faultf(soft, "no answer for %v", l.f.cfg.HeaderTimeout)
 	}
-	if l.conn.answers > 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err)) {
+	if l.conn.stale() && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err)) {
 		// The server may close a connection between two answers.
 		if a.ahead {
 			l.f.notAhead(l)

@@ -178,7 +178,7 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, h http.Hea
 		}
 		stop()
 		_ = k.Close()
-		if k.answers == 0 || ctx.Err() != nil {
+		if !k.stale() || ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), err)
 		}
 		// A kept connection had been closed by the server: try another.
