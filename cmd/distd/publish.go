@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/dustin/go-humanize"
@@ -57,6 +58,9 @@ func runPublish(ctx context.Context, cmd *cli.Command) error {
 	b.end()
 	if err != nil {
 		return err
+	}
+	for _, note := range res.Notes {
+		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "note: %s\n", note)
 	}
 	return printPublished(cmd, res)
 }

@@ -195,7 +195,15 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 // name that breaks a rule, is the source's fault.
 func publishNow(ctx context.Context, st *store.Store, key manifest.PrivateKey, o publish.Options) (*publish.Result, error) {
 	res, err := publish.Publish(ctx, st, key, o)
-	return res, coded(ExDataErr, err)
+	if err != nil {
+		return nil, coded(ExDataErr, err)
+	}
+	for _, channel := range st.Channels() {
+		if _, _, p, err := st.Pointer(channel); err == nil && channel != res.Channel && p.Name == res.Name {
+			res.Notes = append(res.Notes, fmt.Sprintf("channel %s has releases named %s too: a node that follows both makes only one of them live; -name gives another name", channel, res.Name))
+		}
+	}
+	return res, nil
 }
 
 // PublishAlone publishes in a folder on which no master runs.
@@ -210,11 +218,14 @@ func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	key, _, err := LoadMasterKey(st)
+	key, created, err := LoadMasterKey(st)
 	if err != nil {
 		return nil, err
 	}
-	return publishNow(ctx, st, key, o)
+	if res, err = publishNow(ctx, st, key, o); err == nil && created {
+		res.Notes = append(res.Notes, fmt.Sprintf("there was no key in %s, so a new pair was made; its public key is %s", st.Dir(), key.Public()))
+	}
+	return res, err
 }
 
 // openStore opens a node's folder, which is made when it is missing.

@@ -88,6 +88,9 @@ type Result struct {
 	// already, and that nothing was published. The other fields describe it.
 	Unchanged bool          `json:"unchanged"`
 	Duration  time.Duration `json:"duration_ns"`
+	// Notes are what the publisher should know besides, for those who call
+	// Publish to fill in.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Publish makes a release from o.Path, signs it with key, and makes it the
