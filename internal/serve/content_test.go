@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +95,7 @@ func TestRanges(t *testing.T) {
 		if got := body(t, r); tc.code < 300 && got != tc.body {
 			t.Errorf("%s: body of %d bytes, want %d", tc.name, len(got), len(tc.body))
 		}
-		if described := r.Header.Get("Digest") != ""; described != (tc.code < 400) {
+		if described := r.Header.Get("Digest") != ""; described != (tc.code < 400 && tc.name != "If-Range with the tag") {
 			t.Errorf("%s: status %d with Digest %q", tc.name, tc.code, r.Header.Get("Digest"))
 		}
 	}
@@ -228,5 +229,43 @@ func TestDamagedContent(t *testing.T) {
 	c.err = errors.New("disk on fire")
 	if r := ask(s, "GET", "/"+escapedISO); r.StatusCode != 500 || strings.Contains(body(t, r), "fire") {
 		t.Errorf("failing catalog: %d", r.StatusCode)
+	}
+}
+
+// TestLaterRangesAreBrief: digests and links come with the first answer, not
+// with each further range of a client that knows the ETag.
+func TestLaterRangesAreBrief(t *testing.T) {
+	c := newCatalog()
+	rel := c.add(t, "x.bin", manifest.KindFile, []manifest.File{{Path: "x.bin", Mode: 0o644}}, map[string][]byte{"x.bin": []byte("0123456789")})
+	s := newServer(t, Config{Catalog: c})
+	u := "/releases/" + rel.ID + "/content/x.bin"
+	etag := ask(s, "GET", u).Header.Get("ETag")
+	for _, tc := range []struct {
+		rng, ifRange string
+		code         int
+		brief        bool
+	}{
+		{"", "", 200, false},
+		{"bytes=4-7", "", 206, false},
+		{"bytes=4-7", etag, 206, true},
+		{"bytes=4-7", `"other"`, 200, false},
+	} {
+		r := httptest.NewRequest("GET", u, nil)
+		for k, v := range map[string]string{"Range": tc.rng, "If-Range": tc.ifRange} {
+			if v != "" {
+				r.Header.Set(k, v)
+			}
+		}
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		h := w.Result().Header
+		if w.Code != tc.code || h.Get("ETag") != etag {
+			t.Errorf("%+v: %d, %v", tc, w.Code, h)
+		}
+		for _, k := range []string{"Digest", "Repr-Digest", "Link"} {
+			if (h.Get(k) == "") != tc.brief {
+				t.Errorf("%+v: %s is %q", tc, k, h.Get(k))
+			}
+		}
 	}
 }

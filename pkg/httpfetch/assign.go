@@ -245,7 +245,7 @@ func (f *Fetcher) progress(l *lane, now time.Time, mean float64) []progress {
 	}
 	var ahead int64
 	for i, r := range l.runs {
-		ps[i] = progress{pos: r.pos, busy: r.busy, end: r.end, rate: rate, ahead: ahead, stall: l.meter.stall(now)}
+		ps[i] = progress{pos: r.pos, busy: r.busy, asked: r.asked, end: r.end, rate: rate, ahead: ahead, stall: l.meter.stall(now)}
 		ahead += r.end - r.pos
 	}
 	return ps
@@ -268,7 +268,11 @@ func (f *Fetcher) meanRate(now time.Time) float64 {
 func (f *Fetcher) nextAsk(l *lane, r *run) (*ask, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s := range f.lay.Segments(r.asked, r.end-r.asked) {
+	n := r.end - r.asked
+	if !l.m.serial && !l.m.NoRanges {
+		n = min(n, askSize(l.meter.at(time.Now()), l.m.rtt))
+	}
+	for s := range f.lay.Segments(r.asked, n) {
 		file := f.lay.Files[s.File]
 		u := l.m.moved[s.File]
 		if u == nil {

@@ -180,6 +180,9 @@ func TestSplit(t *testing.T) {
 		{"stalled", progress{end: mb, busy: mb / 64, rate: mb, stall: 5 * time.Second}, mb, 0, true, true},
 		{"stalled behind another", progress{end: mb, rate: mb, ahead: mb, stall: 5 * time.Second}, mb, 0, false, true},
 		{"never sent anything", progress{end: mb, busy: mb, rate: 0}, mb, 0, true, true},
+		{"much of it requested, little to gain", progress{end: mb / 2, asked: mb/2 - mb/64, rate: mb}, mb, mb/2 - mb/64, false, true},
+		{"all of it requested, little to gain", progress{end: mb / 2, asked: mb / 2, rate: mb}, mb, 0, false, false},
+		{"all of it requested, much to gain", progress{end: 2 * mb, asked: 2 * mb, rate: mb}, mb, mb + mb/20, false, true},
 		{"rate of the taker unknown", progress{end: 2 * mb, rate: mb}, 0, mb + mb/20, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -95,6 +95,10 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		f.wg.Wait()
 		cancel()
 		f.unclaim(f.board.dropAll())
+		for _, m := range f.Stats().Mirrors {
+			f.log.Debug("what a mirror gave", zap.String("mirror", m.URL), zap.Int64("bytes", m.Bytes), zap.Int64("wasted", m.Wasted),
+				zap.Int64("requests", m.Requests), zap.Int64("errors", m.Errors), zap.Int64("bad_pieces", m.BadPieces))
+		}
 		if f.own {
 			_ = f.client.Close()
 		}

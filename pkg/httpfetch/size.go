@@ -9,6 +9,12 @@ const (
 	firstRun = 256 << 10
 	minRun   = 32 << 10
 	maxRun   = 32 << 20
+	// askTime is how long one request of a run should last.
+	askTime = 250 * time.Millisecond
+	minAsk  = 64 << 10
+	// cutGain is how much sooner a run must end for an answer to be ended that is
+	// being received.
+	cutGain = 300 * time.Millisecond
 	// minSteal is the least that is worth a request of its own at the end.
 	minSteal = 16 << 10
 	// stuckTime is how long a run may still take before it is split though there
@@ -31,9 +37,21 @@ func runSize(rate, total float64, rtt time.Duration, left int64) int64 {
 	return max(minRun, min(int64(rate*t.Seconds()), maxRun))
 }
 
+// askSize is how many bytes one request of a connection of the given rate asks
+// for. A run is asked for in several requests, sent ahead, so that what was not
+// asked for yet can go to another connection at the end: that costs nothing,
+// while ending an answer throws away what is on its way.
+func askSize(rate float64, rtt time.Duration) int64 {
+	if rate <= 0 {
+		return firstRun
+	}
+	return max(minAsk, min(int64(rate*max(askTime, 2*rtt).Seconds()), maxRun))
+}
+
 // progress is a run that another connection might take a part of.
 type progress struct {
 	pos, busy, end int64   // received up to pos, a read fills up to busy
+	asked          int64   // requested up to here
 	rate           float64 // of its connection, bytes/s
 	ahead          int64   // bytes that its connection is to receive before
 	// stall is for how long nothing has come, when that is longer than usual. It
@@ -63,11 +81,15 @@ func split(v progress, taker float64, latency time.Duration) (cut int64, abort, 
 	}
 	take := int64((v.finish() - latency).Seconds() * slow * taker / (slow + taker))
 	take = max(0, min(take, v.end-v.busy))
-	kept := v
+	kept, free := v, v
 	kept.end -= take
+	free.end = min(v.end, max(kept.end, v.asked))
+	if free.finish()-kept.finish() < cutGain {
+		kept, take = free, v.end-free.end
+	}
 	alone := latency + transfer(rest, taker)
 	switch {
-	case v.ahead == 0 && kept.finish() > alone+alone/2+50*time.Millisecond:
+	case v.ahead == 0 && kept.finish() > 2*alone+cutGain:
 		return v.pos, true, true
 	case take < minSteal:
 		return 0, false, false
