@@ -75,6 +75,7 @@ func (f *follower) run(ctx context.Context) error {
 func (f *follower) follow(ctx context.Context, channel string, news <-chan struct{}) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
 	var again <-chan time.Time
+	var said repeated
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,10 +91,11 @@ func (f *follower) follow(ctx context.Context, channel string, news <-chan struc
 		}
 		if err == nil {
 			retry.Reset()
+			said = repeated{}
 		} else if ctx.Err() == nil {
 			wait := retry.NextBackOff()
 			again = time.After(wait)
-			f.log.Error("release refused or not to be had; nothing that is live changes", zap.String("channel", channel), zap.Error(err), zap.Duration("again_in", wait))
+			f.log.Log(said.level(err), "release refused or not to be had; nothing that is live changes", zap.String("channel", channel), zap.Error(err), zap.Duration("again_in", wait))
 			f.node.counters.refused.Add(1)
 		}
 		f.note(channel, err)

@@ -188,6 +188,7 @@ func (j *job) setState(s string) { j.state.Store(s) }
 // keepTrying runs the job until its context ends, again after each error.
 func (j *job) keepTrying(ctx context.Context) {
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
+	var said repeated
 	for {
 		err := j.run(ctx)
 		if ctx.Err() != nil {
@@ -196,7 +197,7 @@ func (j *job) keepTrying(ctx context.Context) {
 		wait := retry.NextBackOff()
 		j.setState(stateWaiting)
 		j.problem.Store(err.Error())
-		j.log.Error("release is not done; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
+		j.log.Log(said.level(err), "release is not done; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
 		select {
 		case <-ctx.Done():
 			return
@@ -333,6 +334,7 @@ func (j *job) land(ctx context.Context) error {
 		return nil
 	}
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
+	var said repeated
 	for {
 		j.problem.Store("")
 		err := j.activate(ctx)
@@ -342,7 +344,7 @@ func (j *job) land(ctx context.Context) error {
 		wait := retry.NextBackOff()
 		j.setState(stateNotLive)
 		j.problem.Store(err.Error())
-		j.log.Error("release is not live; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
+		j.log.Log(said.level(err), "release is not live; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
