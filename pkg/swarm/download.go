@@ -253,6 +253,7 @@ func (t *Torrent) complete() {
 		}
 		t.dropSeed(c)
 	}
+	t.e.budget.forget(t)
 	t.sync(time.Now())
 }
 

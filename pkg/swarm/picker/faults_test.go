@@ -181,3 +181,35 @@ func TestHiddenPieceFreesReveals(t *testing.T) {
 		t.Errorf("another leaf is shown %v, want %d among them, which can be read again", r, shown[0])
 	}
 }
+
+// A piece that must come whole from one peer is taken from one that only drips.
+func TestDrippingPeerLosesASinglePiece(t *testing.T) {
+	p := New(Config{Pieces: 1, PieceLength: 64 * BlockSize, LastLength: 64 * BlockSize})
+	p.single.set(0)
+	drip := holder(p, 0)
+	queue := requests(p, drip, 0)
+	now := time.Duration(0)
+	for range 3 {
+		now += 4 * time.Second
+		p.Tick(now)
+		p.Block(drip, queue[0], now)
+		queue = append(queue[1:], requests(p, drip, now)...)
+	}
+	quick := holder(p, 0)
+	asked := requests(p, quick, now)
+	for n := 0; len(asked) > 0; n++ {
+		now += time.Millisecond
+		v, _ := p.Block(quick, asked[0], now)
+		asked = append(asked[1:], requests(p, quick, now)...)
+		if d, _ := p.Block(drip, queue[0], now); n == 5 && d != Unwanted {
+			t.Error("a block of the first peer was mixed in")
+		}
+		if v == Whole {
+			if from := p.Bad(0); n != 63 || len(from) != 1 || from[0] != quick {
+				t.Errorf("whole after %d blocks from %d peers", n+1, len(from))
+			}
+			return
+		}
+	}
+	t.Error("the piece stays with the peer that drips")
+}

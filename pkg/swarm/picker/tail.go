@@ -30,13 +30,15 @@ func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Reques
 		if pe.outBytes >= depth || len(pe.out) >= pe.limit {
 			return dst
 		}
-		if a.full() || a.owner == pe || !pe.may(a.index) || p.single.has(a.index) {
+		if a.full() || a.owner == pe || !pe.may(a.index) || !p.slower(a, pe, now, patience) {
 			continue
 		}
-		if !p.slower(a, pe, now, patience) {
-			continue
+		if p.single.has(a.index) {
+			p.steal(a, pe)
+			dst = p.rest(a, pe, now, depth, dst)
+		} else {
+			dst = p.double(a, pe, now, depth, dst)
 		}
-		dst = p.double(a, pe, now, depth, dst)
 	}
 	if p.Endgame() && room > len(p.active) && pe.outBytes < depth {
 		dst = p.takeClaimed(pe, now, depth, dst)
@@ -56,13 +58,7 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 		if a.full() || a.owner == pe || !pe.may(a.index) || p.single.has(a.index) {
 			continue
 		}
-		for pe.outBytes < depth && len(pe.out) < pe.limit {
-			b, ok := a.unasked()
-			if !ok {
-				break
-			}
-			dst = p.ask(pe, a, b, now, dst)
-		}
+		dst = p.rest(a, pe, now, depth, dst)
 	}
 	return dst
 }
@@ -131,7 +127,25 @@ func (p *Picker) takeClaimed(pe *Peer, now time.Duration, depth int, dst []Reque
 	if found < 0 {
 		return dst
 	}
-	a := p.start(found, pe)
+	return p.rest(p.start(found, pe), pe, now, depth, dst)
+}
+
+// steal gives a piece that must come whole from one peer to another one, from
+// its beginning: a peer that sends a block now and then must not keep it.
+func (p *Picker) steal(a *piece, pe *Peer) {
+	if a.owner != nil {
+		for i := range a.owner.out {
+			if o := &a.owner.out[i]; o.Piece == a.index {
+				p.lose(a.owner, o)
+			}
+		}
+		p.orphan(a)
+	}
+	p.adopt(a, pe)
+}
+
+// rest asks for what nobody has been asked for of the piece.
+func (p *Picker) rest(a *piece, pe *Peer, now time.Duration, depth int, dst []Request) []Request {
 	for pe.outBytes < depth && len(pe.out) < pe.limit {
 		b, ok := a.unasked()
 		if !ok {

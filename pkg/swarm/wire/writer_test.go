@@ -107,7 +107,7 @@ func TestWriteEveryMessage(t *testing.T) {
 		t.Errorf("counted %d of %d bytes, %d of blocks", w.BytesWritten(), out.Len(), w.BlockBytes())
 	}
 	got, err := readAll(NewReader(&out, ReaderConfig{Limits: limits()}))
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	want := []Message{
@@ -153,7 +153,7 @@ func TestControlOvertakesData(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := readAll(NewReader(bytes.NewReader(append(first, rest...)), ReaderConfig{Limits: limits()}))
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	var types []Type
@@ -213,7 +213,7 @@ func TestTCP(t *testing.T) {
 				}
 			}
 			wg.Wait()
-			if err != io.EOF || counts[Piece] != blocks || counts[Have] != blocks || released.Load() != blocks {
+			if !errors.Is(err, io.EOF) || counts[Piece] != blocks || counts[Have] != blocks || released.Load() != blocks {
 				t.Errorf("%v, %d blocks released: %v", counts, released.Load(), err)
 			}
 			if !w.SendsFiles() {
@@ -242,7 +242,7 @@ func TestWriterTimesOut(t *testing.T) {
 	}
 	w.SendBlock(Block{0, 0, 1}, data[:1], func() { released.Add(1) })
 	w.Send(Choke)
-	if again := w.Flush(); again != err || released.Load() != 21 {
+	if again := w.Flush(); !errors.Is(again, err) || released.Load() != 21 {
 		t.Errorf("second Flush: %v, %d given back", again, released.Load())
 	}
 	if c, d := w.Queued(); c != 0 || d != 0 {
