@@ -60,7 +60,7 @@ type Config struct {
 	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`
 
 	Master  string   `koanf:"master" usage:"URL of the upstream of a seed"`
-	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows; the first that answers is used"`
+	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough"`
 	Channel []string `koanf:"channel" usage:"channels to follow (default: all)"`
 	CA      string   `koanf:"ca" usage:"file with CA certificates (PEM) to trust besides the system's"`
 	Key     string   `koanf:"key" usage:"publisher's public key, a file or the key itself; without it the first key seen is pinned"`
