@@ -169,9 +169,8 @@ func (f *farm) stop() error {
 				errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
 			}
 		case <-time.After(10 * time.Second):
-			errs = append(errs, fmt.Errorf("%s did not end within 10 s and was killed", m.name))
 			_ = m.cmd.Process.Kill()
-			_ = <-m.done
+			errs = append(errs, fmt.Errorf("%s did not end within 10 s and was killed: %w", m.name, <-m.done))
 		}
 	}
 	return errors.Join(errs...)

@@ -214,13 +214,13 @@ func TestRandomCrashesOfTrees(t *testing.T) {
 		}
 		found, err := filepath.Glob(filepath.Join(release, "d*", "f*"))
 		if err != nil || len(found) != files {
-			return fmt.Errorf("%d files of %d, %v", len(found), files, err)
+			return fmt.Errorf("%d files of %d, %v", len(found), files, err) //nolint:errorlint // it may be nil
 		}
 		var version byte
 		for i, file := range found {
 			b, err := os.ReadFile(file)
 			if err != nil || len(b) == 0 {
-				return fmt.Errorf("%s: %d bytes, %v", file, len(b), err)
+				return fmt.Errorf("%s: %d bytes, %v", file, len(b), err) //nolint:errorlint // it may be nil
 			}
 			if i == 0 {
 				version = b[0]
