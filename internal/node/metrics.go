@@ -24,6 +24,7 @@ var (
 	descSent     = prometheus.NewDesc("distd_release_sent_bytes_total", "Bytes of a release that were sent to peers.", perRelease, nil)
 	descWasted   = prometheus.NewDesc("distd_release_wasted_bytes_total", "Bytes of a release that were received in vain.", perRelease, nil)
 	descBad      = prometheus.NewDesc("distd_release_bad_pieces_total", "Pieces that did not verify.", perRelease, nil)
+	descDamaged  = prometheus.NewDesc("distd_release_unreadable_pieces", "Pieces of a release that this node's disk does not give back.", perRelease, nil)
 	descRefused  = prometheus.NewDesc("distd_refused_total", "Releases that were refused or could not be had.", nil, nil)
 	descExpired  = prometheus.NewDesc("distd_expired_total", "Expired pointers that were offered.", nil, nil)
 	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
@@ -60,6 +61,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		count(descSent, r.Uploaded, labels...)
 		count(descWasted, r.Wasted, labels...)
 		count(descBad, r.BadPieces, labels...)
+		gauge(descDamaged, float64(r.Unreadable), labels...)
 	}
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())

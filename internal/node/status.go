@@ -54,6 +54,7 @@ type ReleaseStatus struct {
 	Uploaded     int64    `json:"bytes_uploaded"`
 	Wasted       int64    `json:"bytes_wasted"`
 	BadPieces    int64    `json:"bad_pieces"`
+	Unreadable   int      `json:"unreadable_pieces"` // on this node's own disk
 	Peers        int      `json:"peers"`
 	HookAttempts int      `json:"hook_attempts"`
 	HookOutcome  string   `json:"hook_outcome,omitempty"`
@@ -171,6 +172,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 func fillSwarm(r *ReleaseStatus, t swarm.Stats) {
 	r.BytesLeft, r.Pieces, r.Have = t.BytesLeft, t.Pieces, t.Have
 	r.FromPeers, r.FromMirrors, r.Uploaded = t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded
+	r.Unreadable = t.Unreadable
 	r.Wasted, r.BadPieces, r.Peers = t.Wasted, int64(t.BadPieces), len(t.Peers)
 	if t.DiskError != nil && r.Problem == "" {
 		r.Problem = t.DiskError.Error()

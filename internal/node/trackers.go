@@ -22,7 +22,7 @@ func (n *Node) admit(ih [20]byte, name string, tor *swarm.Torrent) {
 	n.tracker.Allow(ih, name)
 	// The address is left open: the tracker names the one at which the
 	// announcing peer has reached it.
-	n.tracker.AddPeer(ih, tracker.Peer{ID: n.peerID, Addr: netip.AddrPortFrom(n.peerAddr(), n.peerPort), Left: tor.Stats().BytesLeft})
+	n.tracker.AddPeer(ih, tracker.Peer{ID: n.peerID, Addr: netip.AddrPortFrom(n.peerAddr(), n.peerPort), Left: tor.Left()})
 }
 
 // peerAddr is the address that peers reach the node at, or the unspecified one.
