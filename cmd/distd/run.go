@@ -91,7 +91,8 @@ func alone(f cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
-// setUsageErrors gives every command the same short way to report a mistake.
+// setUsageErrors gives every command the same short way to report a mistake,
+// and the same way to complete a word.
 func setUsageErrors(c *cli.Command) {
 	c.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		text := err.Error()
@@ -108,6 +109,7 @@ func setUsageErrors(c *cli.Command) {
 		}
 		return usageError{err}
 	}
+	c.ShellComplete = complete
 	for _, sub := range c.Commands {
 		setUsageErrors(sub)
 	}

@@ -62,7 +62,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Stall, 20*time.Second)
 	set(&o.PollInterval, 10*time.Second)
 	set(&o.Silence, 45*time.Second)
-	set(&o.RetryMax, 30*time.Second)
+	set(&o.RetryMax, 10*time.Second)
 	if o.UserAgent == "" {
 		o.UserAgent = "distd"
 	}

@@ -175,8 +175,8 @@ func TestReconnectBacksOff(t *testing.T) {
 				w.mu.Lock()
 				asked := w.asked
 				w.mu.Unlock()
-				// 0.5 s doubling to 30 s, each give or take a half.
-				if asked < 15 || asked > 60 {
+				// 0.5 s doubling to 10 s, each give or take a half.
+				if asked < 45 || asked > 130 {
 					t.Errorf("asked %d times in 10 minutes", asked)
 				}
 				_ = stop()
@@ -366,7 +366,7 @@ func TestNothingKnown(t *testing.T) {
 		got, stop := watching(t, newWeb(t, p.ServeHTTP).client(t, Options{}))
 		time.Sleep(10 * time.Minute)
 		want(t, got, "")
-		if n := p.times("/tree/v1/events"); n < 15 || n > 60 {
+		if n := p.times("/tree/v1/events"); n < 45 || n > 130 {
 			t.Errorf("asked %d times", n)
 		}
 		_ = stop()
