@@ -247,6 +247,9 @@ func randomCrashes(t *testing.T, paths []string, name string, look func(live str
 		time.Sleep(pause)
 		t.Logf("round %d: kill the %s after %s", i, victim.role, pause)
 		victim.kill9()
+		if victim == f.master {
+			<-p.done // it publishes by itself when it has found no master, and has the folder then
+		}
 		victim.restart()
 		<-p.done
 		if p.err != nil && victim != f.master {

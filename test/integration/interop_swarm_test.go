@@ -22,7 +22,7 @@ func TestSwarmOutlivesSeed(t *testing.T) {
 	seed := newSeed(t, master, "")
 	path, data := payload(t, "site.bin", 2<<20+1)
 	master.publish("web", path)
-	awaitFile(t, 30*time.Second, filepath.Join(seed.dir, "site.bin"), data)
+	awaitFile(t, 60*time.Second, filepath.Join(seed.dir, "site.bin"), data)
 	file, tor := peersAlone(t, httpGet(t, nil, seed.url()+"/site.bin.torrent"))
 
 	// Transmission first: it waits to be found by the others.
@@ -31,15 +31,15 @@ func TestSwarmOutlivesSeed(t *testing.T) {
 		for _, c := range foreign {
 			if c.name == name {
 				dirs[name] = t.TempDir()
-				c.start(t, task{torrent: file, dir: dirs[name], rate: 250_000})
+				c.start(t, task{torrent: file, dir: dirs[name], rate: 120_000})
 			}
 		}
-		await(t, 30*time.Second, "the tracker knows "+name, func() bool { _, n := scraped(t, seed.url(), tor); return n == i+1 })
+		await(t, 90*time.Second, "the tracker knows "+name, func() bool { _, n := scraped(t, seed.url(), tor); return n == i+1 })
 	}
 	leaf := newLeaf(t, seed)
-	awaitFile(t, 30*time.Second, filepath.Join(leaf.dir, "site.bin"), data)
+	awaitFile(t, 90*time.Second, filepath.Join(leaf.dir, "site.bin"), data)
 	for name, dir := range dirs {
-		await(t, 20*time.Second, name+" has begun", func() bool { return holds(filepath.Join(dir, "site.bin"), data) > len(data)/50 })
+		await(t, 60*time.Second, name+" has begun", func() bool { return holds(filepath.Join(dir, "site.bin"), data) > len(data)/50 })
 	}
 	for name, dir := range dirs {
 		if n := holds(filepath.Join(dir, "site.bin"), data); n == len(data) {
@@ -48,7 +48,7 @@ func TestSwarmOutlivesSeed(t *testing.T) {
 	}
 	seed.stop(syscall.SIGTERM, 10*time.Second)
 	for _, dir := range dirs {
-		awaitFile(t, 60*time.Second, filepath.Join(dir, "site.bin"), data)
+		awaitFile(t, 120*time.Second, filepath.Join(dir, "site.bin"), data)
 	}
 	if r := leaf.release("web", 1); r.Uploaded == 0 {
 		t.Error("the leaf has sent nothing to the others")
