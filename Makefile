@@ -3,6 +3,8 @@ GO      ?= go
 BIN     := bin/distd
 LINT    := bin/golangci-lint
 FUZZ    ?= 5s
+# make check RACE= has the race detector in the long tests too.
+RACE    ?= -short
 export CGO_ENABLED := 0
 
 .PHONY: help build demo test check bench lint fmt fuzz clean
@@ -19,9 +21,9 @@ demo: build ## run a master and two datacenters here, and publish twice
 test: ## run the tests; those that want root or foreign programs say why they skip
 	$(GO) test ./...
 
-check: fmt-check lint ## formatting, vet, lint, tests with the race detector, short fuzzing
+check: fmt-check lint ## formatting, vet, lint, short tests with the race detector, short fuzzing
 	$(GO) vet ./...
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race $(RACE) ./...
 	$(MAKE) fuzz FUZZ=$(FUZZ)
 
 bench: ## run the Go benchmarks

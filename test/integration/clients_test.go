@@ -115,6 +115,7 @@ const systemPython = "/usr/bin/python3"
 
 func needLibtorrent(t *testing.T) {
 	t.Helper()
+	notShort(t)
 	if err := exec.Command(systemPython, "-c", "import libtorrent").Run(); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("python3-libtorrent is not installed: %v", err)

@@ -236,6 +236,7 @@ func TestRandomCrashesOfTrees(t *testing.T) {
 // randomCrashes publishes the paths one after the other and kills a member
 // during each; look is called all the time with the live names.
 func randomCrashes(t *testing.T, paths []string, name string, look func(live string) error) {
+	notShort(t)
 	rnd := seeded(t)
 	f := newFarm(t, 64<<20)
 	w := newWatcher(t, look, filepath.Join(f.leaf.dir, name), filepath.Join(f.seed.dir, name))

@@ -83,10 +83,20 @@ func cgo(flags []string) string {
 	return "0"
 }
 
+// notShort skips what takes long: tests with foreign programs and those that do
+// something many times.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long; left out by -short")
+	}
+}
+
 // need returns the path of a foreign program. Where it is missing the test is
 // skipped, or fails in CI, where everything must be there.
 func need(t *testing.T, program string) string {
 	t.Helper()
+	notShort(t)
 	path, err := exec.LookPath(program)
 	if err == nil {
 		return path

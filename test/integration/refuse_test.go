@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -171,7 +172,8 @@ func contentLies() []refusal {
 			}
 		})},
 		{name: "content-size", want: "not 300000", lie: with(func(data []byte) http.HandlerFunc {
-			return func(w http.ResponseWriter, r *http.Request) { serveBytes(w, r, append(data, 0)) }
+			longer := append(bytes.Clone(data), 0)
+			return func(w http.ResponseWriter, r *http.Request) { serveBytes(w, r, longer) }
 		})},
 		{name: "content-etag", size: 8 << 20, want: "ETag was", lie: with(func(data []byte) http.HandlerFunc {
 			var n atomic.Int64
