@@ -133,6 +133,17 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 	failed := make(chan error, 1)
 	for _, a := range d.announcers(tor) {
 		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
+		if tor.Left() == 0 {
+			continue // it was complete from the start
+		}
+		g.Go(func() error {
+			select {
+			case <-tor.Done():
+				a.Completed()
+			case <-ctx.Done():
+			}
+			return nil
+		})
 	}
 	if len(d.target.mirrors) == 0 {
 		return failed

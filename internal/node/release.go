@@ -297,6 +297,12 @@ func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Tor
 		case <-ctx.Done():
 			return nil
 		}
+		j.mu.Lock()
+		announces := j.announces
+		j.mu.Unlock()
+		for _, a := range announces {
+			a.Completed()
+		}
 		s := tor.Stats()
 		if _, err := j.commit(ctx, ps, zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors])); err != nil {
 			return err
