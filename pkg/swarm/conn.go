@@ -47,6 +47,8 @@ type conn struct {
 	choked         bool // we are, by the peer
 	wholesale      bool // told us at once that it has everything
 	directing      bool // is a directing seed
+	kin            bool // is a distd
+	farewell       time.Time
 	client         string
 	pexID, metaID  uint8
 	pexAt          time.Time

@@ -68,7 +68,8 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	if h.Reqq > 0 {
 		c.pe.SetLimit(min(h.Reqq, maxRequests))
 	}
-	if h.Distd == nil {
+	c.kin = h.Distd != nil
+	if !c.kin {
 		c.pe.SetStock()
 	}
 	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]

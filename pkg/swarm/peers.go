@@ -268,9 +268,34 @@ func (t *Torrent) dropSeed(c *conn) {
 	if c.addr != nil {
 		c.addr.seed = seed || c.directing && c.addr.seed
 	}
-	if t.pick.Done() && seed && t.durable() {
+	if t.pick.Done() && seed && t.durable() && t.saidFarewell(c) {
 		t.drop(c, errBothSeeds)
 	}
+}
+
+// farewellTime is how long a peer has to take in that this node is a seed, in a
+// torrent of at most farewellPieces.
+const (
+	farewellTime   = 2 * time.Second
+	farewellPieces = 1 << 13
+)
+
+// saidFarewell says whether the peer knows that this node has everything. A
+// directing seed has never said so: another client would take it for one that
+// lacks pieces and dial it again and again. It is told each piece before the
+// connection ends.
+func (t *Torrent) saidFarewell(c *conn) bool {
+	n := t.spec.Layout.NumPieces()
+	if !t.spec.Directing || c.kin || n > farewellPieces {
+		return true
+	}
+	if c.farewell.IsZero() {
+		c.farewell = time.Now()
+		for i := range n {
+			c.w.SendIndex(wire.Have, uint32(i))
+		}
+	}
+	return time.Since(c.farewell) > farewellTime
 }
 
 func (t *Torrent) durable() bool {
