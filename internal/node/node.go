@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -404,45 +403,4 @@ func (n *Node) Reload(cfg *config.Config) error {
 		return n.cert.Reload()
 	}
 	return nil
-}
-
-// mirrorClient says how connections to mirrors are made, for a daemon and for
-// a single fetch alike.
-func mirrorClient(congestion, version string, roots *tls.Config) httpfetch.ClientConfig {
-	if congestion == "" {
-		congestion = "default"
-	}
-	return httpfetch.ClientConfig{TLS: roots, Proxy: http.ProxyFromEnvironment, UserAgent: "distd/" + version, Congestion: congestion}
-}
-
-// trackerClient is a client for trackers. A tracker takes a peer's address from
-// the connection that the announce comes in on, so this must be the address
-// that peers listen at.
-func trackerClient(roots *tls.Config, peers net.Listener) *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = roots
-	t.DialContext = dialerFrom(peers).DialContext
-	return &http.Client{Transport: t, Timeout: 30 * time.Second}
-}
-
-// dialerFrom makes connections from the address of a listener, if it has a
-// particular one: other peers then know this one by the address that they
-// could dial.
-func dialerFrom(ln net.Listener) *net.Dialer {
-	d := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
-	if ln == nil {
-		return d
-	}
-	if a, ok := ln.Addr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
-		d.LocalAddr = &net.TCPAddr{IP: a.IP, Zone: a.Zone}
-	}
-	return d
-}
-
-// dialPeers is how the engine connects to peers.
-func dialPeers(ln net.Listener) func(context.Context, netip.AddrPort) (net.Conn, error) {
-	d := dialerFrom(ln)
-	return func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
-		return d.DialContext(ctx, "tcp", a.String())
-	}
 }
