@@ -32,20 +32,19 @@ type conn struct {
 	cancelled atomic.Int64 // requests taken back, whose answers may still come
 
 	mu    sync.Mutex
-	asked map[wire.Block]struct{}
+	asked map[wire.Block][]byte // with the place for it; nil: anywhere
 
 	// Belongs to the reader.
-	told     int // how often a bitfield, have-all or have-none has come
+	lent     bool // the last block went straight to its place
+	told     int  // how often a bitfield, have-all or have-none has come
 	unwanted int64
 
 	// All below belongs to the torrent's loop.
 	addr           *addr // in the book; nil when the peer's port is not known
 	pe             *picker.Peer
-	dirty, blamed  bool
-	interested     bool // we are, in the peer
+	blamed         bool
 	peerInterested bool
 	choked         bool // we are, by the peer
-	wholesale      bool // told us at once that it has everything
 	directing      bool // is a directing seed
 	kin            bool // is a distd
 	farewell       time.Time
@@ -67,7 +66,7 @@ const maxCredits = 4
 func newConn(t *Torrent, s *wire.Session, raw net.Conn, a *addr) *conn {
 	c := &conn{
 		t: t, s: s, raw: raw, addr: a, remote: remoteAddr(raw), since: time.Now(),
-		credits: make(chan struct{}, maxCredits), closing: make(chan struct{}), asked: make(map[wire.Block]struct{}),
+		credits: make(chan struct{}, maxCredits), closing: make(chan struct{}), asked: make(map[wire.Block][]byte),
 		choked: true,
 	}
 	if a != nil {
@@ -97,11 +96,23 @@ func (c *conn) close(err error) {
 	})
 }
 
-// expect notes that a block was asked for.
-func (c *conn) expect(b wire.Block) {
+// expect notes that a block was asked for, and where it belongs.
+func (c *conn) expect(b wire.Block, place []byte) {
 	c.mu.Lock()
-	c.asked[b] = struct{}{}
+	c.asked[b] = place
 	c.mu.Unlock()
+}
+
+// redirect takes back the place for a block, which is then read elsewhere when
+// it comes. It reports false when it is being read, or has been.
+func (c *conn) redirect(b wire.Block) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.asked[b]
+	if ok {
+		c.asked[b] = nil
+	}
+	return ok
 }
 
 // unexpect takes that back. It reports false when the block is there already.
@@ -119,11 +130,15 @@ func (c *conn) unexpect(b wire.Block) bool {
 // sink gives memory to blocks that were asked for; others are skipped.
 func (c *conn) sink(b wire.Block) []byte {
 	c.mu.Lock()
-	_, ok := c.asked[b]
+	place, ok := c.asked[b]
 	delete(c.asked, b)
 	c.mu.Unlock()
-	if !ok {
-		return nil
+	c.lent = place != nil
+	if !ok || c.lent {
+		return place
+	}
+	if b.Length > wire.DefaultBlock {
+		return make([]byte, b.Length)
 	}
 	return c.t.e.budget.block()[:b.Length]
 }
@@ -134,6 +149,7 @@ type peerMsg struct {
 	extID uint8
 	block wire.Block
 	data  []byte
+	lent  bool // data is the block's own place
 }
 
 // batchEvent is what a peer sent, as much as came at once.
@@ -218,7 +234,7 @@ func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
 			}
 			return pm, false, nil
 		}
-		pm.data = m.Data
+		pm.data, pm.lent = m.Data, c.lent
 	case wire.Bitfield, wire.HaveAll, wire.HaveNone:
 		// aria2 sends a bitfield at any time in place of many HAVE messages.
 		if c.told++; c.told > maxTold+c.t.limits.Pieces {

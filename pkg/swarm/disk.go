@@ -74,7 +74,7 @@ func (d *diskState) worked(t *Torrent) {
 	if d.err != nil && !d.stuck() && len(t.broken) == 0 {
 		t.log.Info("disk takes pieces again; downloading goes on")
 		d.err, d.delay = nil, 0
-		t.markAll()
+		t.pick.MarkAll()
 	}
 }
 
@@ -127,7 +127,7 @@ func (t *Torrent) syncFailed(err error) {
 	for _, i := range lost.Pieces {
 		t.lose(i)
 	}
-	t.markAll()
+	t.pick.MarkAll()
 }
 
 func (s syncedEvent) apply(t *Torrent) {

@@ -22,137 +22,85 @@ func fromWire(b wire.Block) picker.Request {
 // growBy is how many bytes of pieces are reserved at a time.
 const growBy = 1 << 20
 
-// ask sends the peer the requests that it should have.
-func (t *Torrent) ask(c *conn) {
-	if t.pick.Done() || t.ended {
-		return
-	}
-	if c.pe.Interesting() && !c.interested {
-		c.interested = true
-		c.w.Send(wire.Interested)
-	}
-	if t.disk.stuck() {
-		return
-	}
-	for {
-		reqs, blocked := t.pick.Requests(c.pe, t.now(), t.reserved, t.reqs[:0])
-		t.reqs = reqs
-		t.send(c, reqs)
-		if !blocked {
-			return
-		}
-		if !t.grow() {
-			t.send(c, t.pick.Help(c.pe, t.now(), t.reqs[:0]))
-			return
+// do sends what the picker has decided.
+func (t *Torrent) do(acts []picker.Action) {
+	for _, a := range acts {
+		c := a.Peer.Owner.(*conn)
+		switch a.Kind {
+		case picker.Ask:
+			t.expect(c, a.Request)
+		case picker.Withdraw:
+			if b := toWire(a.Request); t.unexpect(c, b) {
+				c.w.SendRequest(wire.Cancel, b)
+			}
+		case picker.Tell:
+			c.w.SendIndex(wire.Have, uint32(a.Piece))
+		case picker.Want:
+			c.w.Send(wire.Interested)
 		}
 	}
 }
 
-// send sends requests.
-func (t *Torrent) send(c *conn, reqs []picker.Request) {
-	for _, r := range reqs {
-		b := toWire(r)
-		c.expect(b)
-		c.w.SendRequest(wire.Request, b)
-	}
-}
-
-// grow reserves memory for more pieces.
-func (t *Torrent) grow() bool {
-	grown := false
+// grow reserves memory for more pieces and returns for how many.
+func (t *Torrent) grow() int {
+	n := 0
 	for range max(1, growBy/t.spec.Layout.PieceLength) {
 		if !t.e.budget.take(t, t.spec.Layout.PieceLength) {
 			break
 		}
-		t.reserved++
-		grown = true
+		n++
 	}
-	return grown
+	return n
 }
 
 // shrink gives back memory that no piece needs.
 func (t *Torrent) shrink() {
-	if n := t.reserved - t.pick.Active(); n > 0 {
-		t.reserved -= n
-		t.e.budget.give(int64(n) * t.spec.Layout.PieceLength)
-	}
+	n := t.pick.Shrink()
+	t.e.budget.give(int64(n) * t.spec.Layout.PieceLength)
 }
 
 // dropStranded gives up the memory of pieces that nobody goes on with.
 func (t *Torrent) dropStranded() {
-	dropped, cancels := t.pick.DropStranded()
-	t.cancel(cancels)
-	for _, i := range dropped {
+	for _, i := range t.pick.GiveUp() {
 		t.dropPart(i)
 	}
 }
 
-// reveal shows the peer what a directing seed wants it to fetch next.
-func (t *Torrent) reveal(c *conn) {
-	if !t.spec.Directing {
-		return
-	}
-	for _, i := range t.pick.Reveals(c.pe, t.now(), nil) {
-		c.w.SendIndex(wire.Have, uint32(i))
-	}
-}
-
-// cancel tells peers what is no longer wanted from them.
-func (t *Torrent) cancel(cs []picker.Cancel) {
-	for _, x := range cs {
-		c := x.Peer.Owner.(*conn)
-		b := toWire(x.Request)
-		if c.unexpect(b) {
-			c.w.SendRequest(wire.Cancel, b)
-		}
-		t.mark(c)
-	}
-}
-
 // block takes a block's bytes from a peer.
-func (t *Torrent) block(c *conn, b wire.Block, data []byte) {
-	n := int64(len(data))
+func (t *Torrent) block(c *conn, m *peerMsg) {
+	b, n := m.block, int64(len(m.data))
 	c.down += n
-	r := fromWire(b)
-	v, cancels := t.pick.Block(c.pe, r, t.now())
-	t.cancel(cancels)
-	t.mark(c)
-	if v == picker.Unwanted {
+	p := t.parts[int(b.Index)]
+	placed := m.lent && p != nil && p.returned(c, b)
+	switch t.pick.Arrived(c.pe, fromWire(b), t.now()) {
+	case picker.Unwanted:
 		t.counts.wasted += n
 		c.wasted += n
-		t.e.budget.freeBlock(data)
+		t.freeBlock(m)
 		return
+	case picker.Whole:
+		defer t.whole(int(b.Index))
 	}
 	t.counts.sources[SourcePeers] += n
-	p := t.parts[r.Piece]
-	if p == nil {
-		size := t.spec.Layout.PieceSize(r.Piece)
-		p = &part{blocks: make([][]byte, (size+picker.BlockSize-1)/picker.BlockSize)}
-		t.parts[r.Piece] = p
-	}
-	if old := p.blocks[r.Begin/picker.BlockSize]; old != nil {
-		t.e.budget.freeBlock(old)
-		t.counts.wasted += int64(len(old))
-	}
-	p.blocks[r.Begin/picker.BlockSize] = data
-	if v == picker.Whole {
-		delete(t.parts, r.Piece)
-		t.disk.writing++
-		t.e.work.push(&job{t: t, piece: r.Piece, length: int(t.spec.Layout.PieceSize(r.Piece)), blocks: p.blocks})
+	if !placed {
+		t.part(int(b.Index)).put(t.e.budget, b, m.data)
+		t.freeBlock(m)
 	}
 }
 
-// dropPart frees the memory of a piece that the picker has given up.
-func (t *Torrent) dropPart(i int) {
+// freeBlock frees memory that a block was read into, if it was not its place.
+func (t *Torrent) freeBlock(m *peerMsg) {
+	if !m.lent {
+		t.e.budget.freeBlock(m.data)
+	}
+}
+
+// whole hands a piece whose blocks have all come to the workers.
+func (t *Torrent) whole(i int) {
 	p := t.parts[i]
-	if p == nil || t.pick.Buffered(i) {
-		return
-	}
 	delete(t.parts, i)
-	for _, b := range p.blocks {
-		t.counts.wasted += int64(len(b))
-		t.e.budget.freeBlock(b)
-	}
+	t.disk.writing++
+	t.e.work.push(&job{t: t, piece: i, length: int(t.spec.Layout.PieceSize(i)), data: p.data})
 }
 
 // verifiedEvent says what became of a whole piece.
@@ -181,24 +129,11 @@ func (t *Torrent) stored(i int) {
 		t.dropPart(i)
 		return
 	}
-	t.cancel(t.pick.Got(i))
+	t.pick.Stored(i)
 	t.dropPart(i)
 	t.served.set(i)
 	t.disk.written += t.spec.Layout.PieceSize(i)
 	t.left.Add(-t.spec.Layout.PieceSize(i))
-	for _, c := range t.conns {
-		if c.pe == nil {
-			continue
-		}
-		switch {
-		case t.spec.Directing:
-			t.mark(c)
-		case !c.wholesale:
-			// A peer that told us piece by piece may be a directing seed, which
-			// has to learn that its reveal has arrived.
-			c.w.SendIndex(wire.Have, uint32(i))
-		}
-	}
 	if t.pick.Done() {
 		t.complete()
 	}
@@ -211,7 +146,7 @@ func (t *Torrent) bad(i int) {
 	t.counts.wasted += t.spec.Layout.PieceSize(i)
 	t.counts.sources[SourcePeers] -= t.spec.Layout.PieceSize(i)
 	t.signalChanged()
-	t.markAll()
+	t.pick.MarkAll()
 	if len(from) != 1 {
 		names := make([]string, len(from))
 		for k, pe := range from {
@@ -247,8 +182,8 @@ func (t *Torrent) complete() {
 		if c.pe == nil {
 			continue
 		}
-		if c.interested {
-			c.interested = false
+		if c.pe.Interested() {
+			c.pe.Uninterested()
 			c.w.Send(wire.NotInterested)
 		}
 		t.dropSeed(c)

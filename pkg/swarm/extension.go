@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"time"
@@ -69,13 +70,15 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 		c.pe.SetLimit(min(h.Reqq, maxRequests))
 	}
 	c.kin = h.Distd != nil
-	if !c.kin {
+	if c.kin {
+		c.longBlocks(min(h.Distd.Block, wire.DefaultMaxRequest))
+	} else {
 		c.pe.SetStock()
 	}
 	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
 	if h.M[extDirectingName] != 0 {
 		c.directing = true
-		t.pick.Exempt(c.pe)
+		t.pick.Exempt(c.pe, seedID(c.s.PeerID))
 	}
 	if c.s.Incoming && h.Port != 0 && c.addr == nil {
 		if a := t.book.add(SourceIncoming, netip.AddrPortFrom(c.remote.Addr(), h.Port)); a != nil && !a.busy {
@@ -84,6 +87,18 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	}
 	return nil
 }
+
+// longBlocks lets one request name up to n bytes of the peer, which has said
+// that it takes such.
+func (c *conn) longBlocks(n uint32) {
+	l := c.r.Limits()
+	l.MaxBlock = max(l.MaxBlock, n)
+	c.r.SetLimits(l)
+	c.pe.SetUnit(int(n))
+}
+
+// seedID is what directing seeds split the pieces by.
+func seedID(id [20]byte) uint64 { return binary.BigEndian.Uint64(id[12:]) }
 
 // metadata serves the info dictionary (BEP 9).
 func (t *Torrent) metadata(c *conn, data []byte) error {

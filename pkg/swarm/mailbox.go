@@ -13,7 +13,7 @@ func (f callEvent) apply(t *Torrent) { f(t) }
 // wakeEvent only makes the loop look around again.
 type wakeEvent struct{}
 
-func (wakeEvent) apply(t *Torrent) { t.markAll() }
+func (wakeEvent) apply(t *Torrent) { t.pick.MarkAll() }
 
 // mailbox takes events from anywhere, hands them to the loop in batches, and
 // says who runs the loop.

@@ -54,9 +54,7 @@ func (ev connEvent) apply(t *Torrent) {
 	if !t.e.spawn(c.write) || !t.e.spawn(c.read) {
 		c.close(ErrClosed)
 		t.forget(c)
-		return
 	}
-	t.mark(c)
 }
 
 // refused notes in the book what became of an address whose connection was not
@@ -129,7 +127,7 @@ func (t *Torrent) opener(c *conn) []byte {
 // makeRoom drops a connection that is of no use to either side.
 func (t *Torrent) makeRoom() bool {
 	for _, c := range t.conns {
-		if c.pe != nil && !c.interested && !c.peerInterested && time.Since(c.since) > time.Minute {
+		if c.pe != nil && !c.pe.Interested() && !c.peerInterested && time.Since(c.since) > time.Minute {
 			t.drop(c, errUseless)
 			return true
 		}
@@ -194,7 +192,7 @@ func (ev batchEvent) apply(t *Torrent) {
 func (t *Torrent) message(c *conn, m *peerMsg) error {
 	switch m.kind {
 	case wire.Piece:
-		t.block(c, m.block, m.data)
+		t.block(c, m)
 	case wire.Have:
 		if m.block.Index >= uint32(t.spec.Layout.NumPieces()) {
 			return fmt.Errorf("have of piece %d of %d", m.block.Index, t.spec.Layout.NumPieces())
@@ -206,32 +204,36 @@ func (t *Torrent) message(c *conn, m *peerMsg) error {
 		c.choked = m.kind == wire.Choke
 		t.pick.SetChoked(c.pe, c.choked)
 		if c.choked {
-			c.forgetAsked()
-			t.markAll()
+			t.forgetAsked(c)
 		}
 	case wire.Interested, wire.NotInterested:
 		c.peerInterested = m.kind == wire.Interested
 	case wire.AllowedFast:
 		t.pick.AllowFast(c.pe, int(m.block.Index))
 	case wire.Reject:
-		if c.unexpect(m.block) {
+		if t.unexpect(c, m.block) {
 			c.cancelled.Add(-1) // no answer will come any more
 			t.pick.Reject(c.pe, fromWire(m.block), t.now())
 		}
 	case wire.Extended:
 		return t.extended(c, m.extID, m.data)
 	}
-	t.mark(c)
 	return nil
 }
 
 // forgetAsked takes note that a choke voids all requests. Blocks that were on
 // their way still come, and are skipped.
-func (c *conn) forgetAsked() {
+func (t *Torrent) forgetAsked(c *conn) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancelled.Add(int64(len(c.asked)))
-	clear(c.asked)
+	asked := c.asked
+	c.cancelled.Add(int64(len(asked)))
+	c.asked = make(map[wire.Block][]byte)
+	c.mu.Unlock()
+	for b := range asked {
+		if p := t.parts[int(b.Index)]; p != nil {
+			p.returned(c, b)
+		}
+	}
 }
 
 func (t *Torrent) peerHas(c *conn, i int) {
@@ -255,7 +257,7 @@ func (t *Torrent) peerTold(c *conn, m *peerMsg) error {
 	for i := range have.Ones() {
 		t.pick.SetHave(c.pe, i, t.now())
 	}
-	c.wholesale = have.All()
+	c.pe.SetWholesale(have.All())
 	c.have.Store(int32(c.pe.Count()))
 	t.dropSeed(c)
 	return nil
@@ -347,7 +349,6 @@ func (t *Torrent) forget(c *conn) {
 		t.log.Debug("connection ended", zap.Stringer("peer", c), zap.Error(err))
 	}
 	t.signalChanged()
-	t.markAll()
 }
 
 // silence is how long a peer may leave requests unanswered before it is

@@ -61,9 +61,8 @@ func (t *Torrent) Claim(source string, limit int) (first, n int) {
 func (t *Torrent) Unclaim(first, n int) {
 	t.post(callEvent(func(t *Torrent) {
 		t.pick.Unclaim(first, n)
-		t.endgame = false
 		t.signalChanged()
-		t.markAll()
+		t.pick.MarkAll()
 	}))
 }
 

@@ -128,7 +128,7 @@ func (t *Torrent) waiting() string {
 		return "peers"
 	case useful == 0:
 		return "pieces"
-	case t.reserved == 0:
+	case t.pick.Room() == 0:
 		return "memory"
 	}
 	return "peers"
@@ -154,7 +154,7 @@ func (t *Torrent) stats() Stats {
 	k := &t.counts
 	s := Stats{
 		Have: t.pick.Count(), Pieces: t.spec.Layout.NumPieces(), BytesLeft: t.Left(),
-		Downloaded: make(map[string]int64), Uploaded: t.uploaded(), Wasted: k.wasted, BadPieces: k.badPieces,
+		Downloaded: make(map[string]int64), Uploaded: t.uploaded(), Wasted: k.wasted + t.pick.Discarded(), BadPieces: k.badPieces,
 		Blamed: make(map[netip.Addr]int), DownRate: k.down.rate.At(now), UpRate: k.up.rate.At(now),
 		DiskErrors: t.disk.errors, DiskError: t.disk.err, Unreadable: len(t.broken), Waited: make(map[string]time.Duration), KnownAddrs: len(t.book.order),
 	}
@@ -178,7 +178,7 @@ func (c *conn) stats(now time.Duration, pieces int) PeerStats {
 		Addr: c.remote, ID: c.s.PeerID, Client: c.client, Incoming: c.s.Incoming, Obfuscated: c.s.Obfuscated, Encrypted: c.s.Encrypted,
 		Have: c.pe.Count(), Progress: float64(c.pe.Count()) / float64(max(pieces, 1)),
 		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now),
-		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.interested,
+		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.pe.Interested(),
 		PeerInterested: c.peerInterested, Directed: c.directing, Snubbed: c.pe.Snubbed(), Connected: time.Since(c.since),
 	}
 }

@@ -33,23 +33,16 @@ type Torrent struct {
 	// All below belongs to the loop.
 	pick     *picker.Picker
 	conns    []*conn
-	dirty    []*conn // want asking or revealing
-	reqs     []picker.Request
 	book     *book
 	dialling int
 	parts    map[int]*part
-	reserved int // pieces that the budget has room for
 	ended    bool
-	endgame  bool
 	ticked   time.Time
 	disk     diskState
 	counts   counters
 	broken   map[int]time.Time // pieces that could not be read, and when to look again
 	looking  bool              // whether one of them can be read
 }
-
-// part is the memory of a piece that is being fetched.
-type part struct{ blocks [][]byte }
 
 func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 	n := s.Layout.NumPieces()
@@ -69,7 +62,7 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 	}
 	t.pick = picker.New(picker.Config{
 		Pieces: n, PieceLength: s.Layout.PieceLength, LastLength: last, Have: have.Has, Directing: s.Directing,
-		Seed: uint64(time.Now().UnixNano()),
+		ID: seedID(e.cfg.PeerID), Grow: t.grow, Seed: uint64(time.Now().UnixNano()),
 	})
 	t.left.Store(s.Layout.Total)
 	for i := range have.Ones() {
@@ -209,42 +202,12 @@ func (t *Torrent) tick(now time.Time) {
 	t.tickDisk(now)
 	t.tickBroken(now)
 	t.dial(now)
-	if !t.pick.Done() {
-		t.markAll()
-	}
-}
-
-// mark makes settle look at the connection.
-func (t *Torrent) mark(c *conn) {
-	if !c.dirty && c.pe != nil {
-		c.dirty = true
-		t.dirty = append(t.dirty, c)
-	}
-}
-
-func (t *Torrent) markAll() {
-	for _, c := range t.conns {
-		t.mark(c)
-	}
 }
 
 // settle decides what to ask and to reveal, after things have happened.
 func (t *Torrent) settle() {
-	if !t.endgame && t.pick.Endgame() {
-		t.endgame = true
-		t.markAll()
-	}
-	for len(t.dirty) > 0 {
-		todo := t.dirty
-		t.dirty = nil
-		for _, c := range todo {
-			c.dirty = false
-			if c.pe != nil {
-				t.reveal(c)
-				t.ask(c)
-			}
-		}
-	}
+	t.pick.Pause(t.ended || t.disk.stuck())
+	t.do(t.pick.Decide(t.now()))
 	t.shrink()
 }
 
@@ -313,8 +276,7 @@ func (t *Torrent) Close() error {
 		t.finalSync()
 		clear(t.parts)
 		t.e.budget.forget(t)
-		t.e.budget.give(int64(t.reserved) * t.spec.Layout.PieceLength)
-		t.reserved = 0
+		t.e.budget.give(int64(t.pick.End()) * t.spec.Layout.PieceLength)
 	})
 	return nil
 }

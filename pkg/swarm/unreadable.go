@@ -66,7 +66,7 @@ func (ev unreadableEvent) apply(t *Torrent) {
 			t.drop(c, ev.err) // it cannot be told in another way
 		}
 	}
-	t.markAll()
+	t.pick.MarkAll()
 	t.tickBroken(time.Now())
 }
 
@@ -125,13 +125,7 @@ func (ev lookedEvent) apply(t *Torrent) {
 		t.broken[other] = time.Time{} // whatever helped this one may have helped all
 	}
 	t.served.set(i)
-	t.pick.Show(i)
-	for _, c := range t.conns {
-		if !t.spec.Directing && !c.wholesale {
-			c.w.SendIndex(wire.Have, uint32(i))
-		}
-	}
-	t.markAll()
+	t.pick.Readable(i)
 	if len(t.broken) == 0 && !t.disk.stuck() {
 		t.log.Info("pieces can be read again")
 		t.disk.err = nil
@@ -148,6 +142,5 @@ func (t *Torrent) lose(i int) {
 	t.served.clear(i)
 	t.pick.Lost(i)
 	t.left.Add(t.spec.Layout.PieceSize(i))
-	t.endgame = false
 	t.signalChanged()
 }

@@ -157,10 +157,11 @@ func (s *sender) leave() {
 // socket takes for them: one on a slow link, where what is in the socket is
 // out of our hands, many on a fast one, where system calls are what costs.
 func (s *sender) send() {
-	began := time.Now()
+	began, n := time.Now(), 0
 	s.list = s.c.up.take(s.size, s.list[:0])
 	for _, b := range s.list {
 		s.load(b)
+		n += int(b.Length)
 	}
 	if err := s.c.w.Flush(); err != nil {
 		if diskFault(err) {
@@ -169,7 +170,7 @@ func (s *sender) send() {
 		return // the next Flush of write fails too
 	}
 	switch d := time.Since(began); {
-	case d < time.Millisecond && len(s.list)*wire.DefaultBlock >= s.size:
+	case d < time.Millisecond && n >= s.size:
 		s.size = min(2*s.size, maxSend)
 	case d > 4*time.Millisecond:
 		s.size = max(s.size/2, wire.DefaultBlock)
@@ -207,7 +208,9 @@ func (s *sender) load(b wire.Block) {
 		data = budget.block()[:b.Length]
 		release = func() { budget.freeBlock(data) }
 	} else {
-		data = make([]byte, b.Length)
+		p := budget.buffer(int(b.Length))
+		data = *p
+		release = func() { budget.freeBuffer(p) }
 	}
 	if err := store.ReadAt(data, int(b.Index), int64(b.Begin)); err != nil {
 		c.t.post(unreadableEvent{blocks: []wire.Block{b}, err: err})

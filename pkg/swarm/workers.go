@@ -7,11 +7,10 @@ type job struct {
 	t      *Torrent
 	piece  int
 	length int
-	blocks [][]byte // until assembled
-	data   *[]byte  // then
-	ok     bool     // verified
-	err    error    // of the disk
-	again  bool     // the disk has refused it before
+	data   *[]byte
+	ok     bool  // verified
+	err    error // of the disk
+	again  bool  // the disk has refused it before
 }
 
 // workQueue hands whole pieces to the workers that verify and write them. Its
@@ -68,15 +67,8 @@ func (q *workQueue) run(b *budget) {
 
 // do verifies the piece, unless that has been done, and writes it.
 func (j *job) do(b *budget) {
-	if j.data == nil {
-		j.data = b.buffer(j.length)
-		n := 0
-		for i, p := range j.blocks {
-			n += copy((*j.data)[n:], p)
-			b.freeBlock(p)
-			j.blocks[i] = nil
-		}
-		j.ok = n == j.length && j.t.spec.Verify(j.piece, *j.data)
+	if !j.again {
+		j.ok = j.t.spec.Verify(j.piece, *j.data)
 	}
 	if j.ok {
 		j.err = j.t.spec.Store.WritePiece(j.piece, *j.data)

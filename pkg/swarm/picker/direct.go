@@ -11,13 +11,24 @@ import (
 // yet, each chosen as the one with the fewest copies seen plus reveals
 // pending. So no two leaves ask the seed for the same piece while another has
 // never left it, and what the seed sends is nearly one copy.
+//
+// Of several directing seeds that know each other every piece belongs to one,
+// by rendezvous hash. With equal counts a seed reveals its own pieces first, so
+// that together they send one copy, and then those of the others, from the end
+// that those come to last: one that is slow, hangs or has died is helped without
+// anybody having to notice.
 type director struct {
-	counts []int32 // copies seen plus reveals pending, for each piece
-	// order holds the pieces that can be revealed, fewest counts first; pos is
-	// the inverse (-1: not there) and start[c] where those of count c begin.
+	// keys are two times the copies seen plus reveals pending of each piece, and
+	// one more for a piece of another seed.
+	keys []int32
+	// order holds the pieces that can be revealed, smallest keys first; pos is
+	// the inverse (-1: not there) and start[k] where those of key k begin.
 	order []int32
 	pos   []int32
 	start []int32
+
+	id     uint64
+	others []*Peer // directing seeds
 }
 
 // view is what a directing seed knows of one leaf.
@@ -25,10 +36,11 @@ type view struct {
 	revealed map[int]struct{} // and not delivered
 	rate     Rate             // of deliveries
 	exempt   bool
+	id       uint64
 }
 
-func newDirector(n int) *director {
-	d := &director{counts: make([]int32, n), pos: make([]int32, n), start: []int32{0}}
+func newDirector(n int, id uint64) *director {
+	d := &director{keys: make([]int32, n), pos: make([]int32, n), start: []int32{0}, id: id}
 	for i := range d.pos {
 		d.pos[i] = -1
 	}
@@ -42,12 +54,12 @@ func (d *director) swap(a, b int32) {
 	d.pos[x], d.pos[y] = b, a
 }
 
-// bound is where the pieces of count c begin.
-func (d *director) bound(c int32) int32 {
-	for int32(len(d.start)) <= c {
+// bound is where the pieces of key k begin.
+func (d *director) bound(k int32) int32 {
+	for int32(len(d.start)) <= k {
 		d.start = append(d.start, int32(len(d.order)))
 	}
-	return d.start[c]
+	return d.start[k]
 }
 
 // add makes a piece one that can be revealed.
@@ -55,12 +67,12 @@ func (d *director) add(piece int) {
 	if d.pos[piece] >= 0 {
 		return
 	}
-	c := d.counts[piece]
-	d.bound(c + 1)
+	key := d.keys[piece]
+	d.bound(key + 1)
 	d.pos[piece] = int32(len(d.order))
 	d.order = append(d.order, int32(piece))
-	// Every higher count gives its first place to the end and moves up by one.
-	for k := int32(len(d.start)) - 1; k > c; k-- {
+	// Every higher key gives its first place to the end and moves up by one.
+	for k := int32(len(d.start)) - 1; k > key; k-- {
 		d.swap(d.pos[piece], d.start[k])
 		d.start[k]++
 	}
@@ -72,7 +84,7 @@ func (d *director) remove(piece int) {
 		return
 	}
 	d.bound(int32(len(d.start))) // an empty last bucket, so that the loop ends at the end
-	for k := d.counts[piece] + 1; k < int32(len(d.start)); k++ {
+	for k := d.keys[piece] + 1; k < int32(len(d.start)); k++ {
 		d.start[k]--
 		d.swap(d.pos[piece], d.start[k])
 	}
@@ -80,25 +92,31 @@ func (d *director) remove(piece int) {
 	d.pos[piece] = -1
 }
 
-func (d *director) inc(piece int) {
-	c := d.counts[piece]
-	d.counts[piece]++
+// inc counts one more copy of the piece, dec one less.
+func (d *director) inc(piece int) { d.up(piece); d.up(piece) }
+func (d *director) dec(piece int) { d.down(piece); d.down(piece) }
+
+// up moves a piece behind those of its key, into the next.
+func (d *director) up(piece int) {
+	k := d.keys[piece]
+	d.keys[piece]++
 	if d.pos[piece] < 0 {
 		return
 	}
-	d.bound(c + 1)
-	d.start[c+1]--
-	d.swap(d.pos[piece], d.start[c+1])
+	d.bound(k + 1)
+	d.start[k+1]--
+	d.swap(d.pos[piece], d.start[k+1])
 }
 
-func (d *director) dec(piece int) {
-	c := d.counts[piece]
-	d.counts[piece]--
+// down is the reverse of up.
+func (d *director) down(piece int) {
+	k := d.keys[piece]
+	d.keys[piece]--
 	if d.pos[piece] < 0 {
 		return
 	}
-	d.swap(d.pos[piece], d.bound(c))
-	d.start[c]++
+	d.swap(d.pos[piece], d.bound(k))
+	d.start[k]++
 }
 
 // delivered notes that a leaf has a piece, from the seed or from anywhere.
@@ -113,7 +131,7 @@ func (d *director) delivered(pe *Peer, piece, length int, now time.Duration) {
 
 // forget drops what a peer that left had and was going to have.
 func (d *director) forget(pe *Peer) {
-	for i := range d.counts {
+	for i := range d.keys {
 		if pe.have.has(i) {
 			d.dec(i)
 		}
@@ -129,12 +147,23 @@ func (d *director) forget(pe *Peer) {
 	pe.view.revealed = nil
 }
 
-// pick is the piece with the smallest count that the leaf neither has nor was
+// pick is the piece with the smallest key that the leaf neither has nor was
 // shown, or -1.
 func (d *director) pick(pe *Peer) int {
-	for _, i := range d.order {
-		if _, shown := pe.view.revealed[int(i)]; !shown && !pe.have.has(int(i)) {
-			return int(i)
+	for k, first := range d.start {
+		last := int32(len(d.order))
+		if k+1 < len(d.start) {
+			last = d.start[k+1]
+		}
+		bucket := d.order[first:last]
+		for n := range bucket {
+			i := int(bucket[n])
+			if k&1 == 1 { // another seed's: from the other end
+				i = int(bucket[len(bucket)-1-n])
+			}
+			if _, shown := pe.view.revealed[i]; !shown && !pe.have.has(i) {
+				return i
+			}
 		}
 	}
 	return -1
@@ -168,11 +197,6 @@ func (p *Picker) reveal(i int) {
 	}
 }
 
-// Exempt leaves a peer out of the reveals: it is itself a directing seed.
-func (p *Picker) Exempt(pe *Peer) {
-	pe.view.exempt = true
-}
-
 // Reveals appends the pieces to show the peer now (as HAVE messages). It is
 // nothing unless the picker is a directing one.
 func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
@@ -187,7 +211,7 @@ func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
 		rate *= stockHaste
 	}
 	for k := Pending(rate, p.cfg.PieceLength); len(pe.view.revealed) < k; {
-		i := p.dir.pick(pe)
+		i := p.pickReveal(pe)
 		if i < 0 {
 			break
 		}

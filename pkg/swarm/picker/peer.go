@@ -21,6 +21,11 @@ type Peer struct {
 	refused map[int]time.Duration
 	limit   int // requests that the peer is willing to queue
 	stock   bool
+	unit    int // blocks that one request may name
+	gone    bool
+
+	// What the owner has told the peer, or been told by it; see Decide.
+	interested, wholesale, dirty bool
 
 	out      []request // asked and not yet answered, oldest first
 	outBytes int       // of those that are not lost
@@ -28,6 +33,7 @@ type Peer struct {
 	pieces   []*piece  // owned, oldest first
 
 	rate      Rate
+	base      time.Duration // the shortest time in which a request was answered
 	lastBlock time.Duration
 	snubbed   bool
 	restUntil time.Duration
@@ -48,14 +54,16 @@ const maxAllowedFast = 64
 // Add begins with a peer of which nothing is known: it has no pieces and
 // chokes us. limit is the number of requests that it queues (reqq of BEP 10).
 func (p *Picker) Add(owner any, limit int, now time.Duration) *Peer {
-	pe := &Peer{Owner: owner, have: newBitset(p.cfg.Pieces), choked: true, limit: max(limit, 1), lastBlock: now}
+	pe := &Peer{Owner: owner, have: newBitset(p.cfg.Pieces), choked: true, limit: max(limit, 1), unit: 1, lastBlock: now}
 	p.peers = append(p.peers, pe)
+	p.mark(pe)
 	return pe
 }
 
 // Remove forgets the peer; what it was fetching is free for others.
 func (p *Picker) Remove(pe *Peer) {
 	p.release(pe)
+	pe.gone = true
 	for i, q := range p.peers {
 		if q == pe {
 			p.peers = append(p.peers[:i], p.peers[i+1:]...)
@@ -69,7 +77,11 @@ func (p *Picker) Remove(pe *Peer) {
 	}
 	if p.dir != nil {
 		p.dir.forget(pe)
+		if pe.view.exempt {
+			p.share()
+		}
 	}
+	p.MarkAll()
 }
 
 // SetLimit changes the number of requests that the peer queues.
@@ -79,14 +91,18 @@ func (pe *Peer) SetLimit(n int) { pe.limit = max(n, 1) }
 // as promptly as this one.
 func (pe *Peer) SetStock() { pe.stock = true }
 
-// depth is how many bytes should be under way from the peer.
-func (pe *Peer) depth(now time.Duration) int {
-	d := Depth(pe.rate.At(now))
-	if pe.stock {
-		d = max(d, stockFloor)
-	}
-	return d
-}
+// SetUnit says how many bytes the peer is willing to send for one request.
+func (pe *Peer) SetUnit(n int) { pe.unit = max(1, n/BlockSize) }
+
+// SetWholesale says that the peer has told at once that it has everything: it
+// need not be told what comes here.
+func (pe *Peer) SetWholesale(all bool) { pe.wholesale = all }
+
+// Interested reports whether the peer was told that we want what it has.
+func (pe *Peer) Interested() bool { return pe.interested }
+
+// Uninterested takes that back, for an owner that has told the peer so.
+func (pe *Peer) Uninterested() { pe.interested = false }
 
 // Rate is what the peer sends us, in bytes a second.
 func (pe *Peer) Rate(now time.Duration) float64 { return pe.rate.At(now) }
@@ -120,6 +136,7 @@ func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
 	if p.dir != nil {
 		p.dir.delivered(pe, i, int(p.cfg.PieceLength), now)
 	}
+	p.mark(pe)
 }
 
 // SetChoked records whether the peer refuses requests. A choke takes back
@@ -128,9 +145,11 @@ func (p *Picker) SetChoked(pe *Peer, choked bool) {
 	pe.choked = choked
 	if choked {
 		p.release(pe)
+		p.MarkAll() // others may go on with it
 	} else {
 		clear(pe.refused)
 	}
+	p.mark(pe)
 }
 
 // AllowFast records that the peer serves piece i even while it chokes.
@@ -141,6 +160,7 @@ func (p *Picker) AllowFast(pe *Peer, i int) {
 	if len(pe.allowed) < maxAllowedFast {
 		pe.allowed[i] = struct{}{}
 	}
+	p.mark(pe)
 }
 
 const (
@@ -168,6 +188,7 @@ func (p *Picker) Reject(pe *Peer, r Request, now time.Duration) {
 	if a := p.active[r.Piece]; a != nil && a.owner == pe {
 		p.orphan(a)
 	}
+	p.mark(pe)
 }
 
 // forgive lets the peer be asked again for what it rejected long enough ago.
@@ -221,9 +242,15 @@ func (p *Picker) lose(pe *Peer, o *request) {
 	o.lost = true
 	pe.lost++
 	pe.outBytes -= o.Length
-	if a, b := p.active[o.Piece], o.Begin/BlockSize; a != nil && a.asked[b] > 0 {
-		a.asked[b]--
-		a.next = min(a.next, b)
+	a := p.active[o.Piece]
+	if a == nil {
+		return
+	}
+	for b := range a.blocks(o.Request) {
+		if a.asked[b] > 0 {
+			a.asked[b]--
+			a.next = min(a.next, b)
+		}
 	}
 }
 

@@ -20,8 +20,16 @@ type Config struct {
 	Have func(piece int) bool
 	// Directing makes Reveals hand out the pieces to leaves.
 	Directing bool
+	// ID tells directing seeds of one swarm apart, so that they can split the
+	// pieces between them; see Exempt.
+	ID uint64
+	// Grow asks the owner for memory for more pieces and returns for how many
+	// it was granted; nil grants none. Decide calls it.
+	Grow func() int
 	// Seed makes the random choices repeatable.
 	Seed uint64
+	// Without switches rules off, to see what each is worth.
+	Without Rule
 }
 
 // Request names a block.
@@ -53,6 +61,17 @@ type Picker struct {
 	order                []*piece // all active, oldest first
 	peers                []*Peer
 	dir                  *director
+
+	flow      flow
+	discarded int64 // bytes of blocks that came and were given up
+
+	// What Decide works on.
+	room              int // pieces that may hold a buffer
+	paused, endgame   bool
+	dirty, dirtySpare []*Peer
+	acts, actsSpare   []Action
+	reqs              []Request
+	shown             []int
 }
 
 // New returns a Picker without peers.
@@ -64,7 +83,7 @@ func New(cfg Config) *Picker {
 		avail: make([]int32, cfg.Pieces), active: make(map[int]*piece),
 	}
 	if cfg.Directing {
-		p.dir = newDirector(cfg.Pieces)
+		p.dir = newDirector(cfg.Pieces, cfg.ID)
 	}
 	for i := range cfg.Pieces {
 		p.all.set(i)
@@ -148,6 +167,7 @@ func (p *Picker) Lost(i int) {
 	}
 	p.have.clear(i)
 	p.haveCount--
+	p.endgame = false
 	p.giveBack(i)
 	for _, pe := range p.peers {
 		if pe.have.has(i) {
@@ -179,55 +199,6 @@ func (p *Picker) Show(i int) {
 	}
 }
 
-// Claim reserves up to limit missing pieces in one contiguous run for a source
-// that is no peer. n is 0 when there is nothing to claim now. Pieces that some
-// peer has begun and left are taken only when there are no others; their
-// blocks are dropped then.
-func (p *Picker) Claim(limit int) (first, n int) {
-	first = -1
-	each(p.free, p.all, 0, func(i int) bool {
-		if p.active[i] == nil {
-			first = i
-		}
-		return first < 0
-	})
-	if first < 0 {
-		first = p.dropOrphan()
-	}
-	if first < 0 {
-		return 0, 0
-	}
-	for n < limit && first+n < p.cfg.Pieces && p.free.has(first+n) && p.active[first+n] == nil {
-		p.take(first + n)
-		p.claimed.set(first + n)
-		n++
-	}
-	return first, n
-}
-
-// dropOrphan gives up the oldest piece that waits for a peer to go on with it.
-func (p *Picker) dropOrphan() int {
-	for _, a := range p.orphans {
-		if p.free.has(a.index) {
-			p.drop(a.index)
-			return a.index
-		}
-	}
-	return -1
-}
-
-// Unclaim gives back claimed pieces that did not come.
-func (p *Picker) Unclaim(first, n int) {
-	for i := max(first, 0); i < first+n && i < p.cfg.Pieces; i++ {
-		if p.claimed.has(i) {
-			p.claimed.clear(i)
-			if p.active[i] == nil || p.active[i].owner == nil && !p.active[i].full() {
-				p.giveBack(i)
-			}
-		}
-	}
-}
-
 // forgotten is how long a peer may leave one request unanswered while it
 // answers others; clients without the fast extension drop requests silently.
 const forgotten = 2 * time.Minute
@@ -236,8 +207,11 @@ const forgotten = 2 * time.Minute
 // some ten times a second, and reports whether blocks became free that other
 // peers could be asked for.
 func (p *Picker) Tick(now time.Duration) bool {
-	freed := false
+	freed, useful := false, 0
 	for _, pe := range p.peers {
+		if pe.wanted > 0 && !pe.choked {
+			useful++
+		}
 		switch {
 		case len(pe.out) == 0:
 		case !pe.snubbed && pe.silence(now) > pe.patience():
@@ -247,6 +221,10 @@ func (p *Picker) Tick(now time.Duration) bool {
 			p.unask(pe, 0)
 			freed = true
 		}
+	}
+	p.flow.update(useful, now)
+	if !p.Done() {
+		p.MarkAll()
 	}
 	return freed
 }

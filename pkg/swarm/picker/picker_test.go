@@ -217,10 +217,14 @@ func TestClaims(t *testing.T) {
 func TestDepthAndPending(t *testing.T) {
 	for _, c := range []struct {
 		rate float64
+		base time.Duration
 		want int
-	}{{0, 64 * kib}, {2e6 / 8, 64 * kib}, {mib, mib / 10}, {10 * mib, mib}, {39 * mib, mib}, {100 * mib, 100 * mib / 40}, {2000 * mib, 8 * mib}} {
-		if got := Depth(c.rate); got != c.want {
-			t.Errorf("Depth(%.0f) = %d, want %d", c.rate, got, c.want)
+	}{
+		{0, 0, 64 * kib}, {2e6 / 8, 0, 64 * kib}, {mib, 0, mib / 10}, {10 * mib, 0, mib}, {39 * mib, 0, 2 * mib}, {500 * mib, 0, 2 * mib}, {1000 * mib, 0, 4 * mib}, {20000 * mib, 0, 16 * mib},
+		{mib, time.Millisecond, mib / 10}, {mib, 200 * time.Millisecond, mib * 2 / 5}, {10 * mib, 200 * time.Millisecond, 4 * mib},
+	} {
+		if got := Depth(c.rate, c.base, 64*kib); got != c.want {
+			t.Errorf("Depth(%.0f, %v) = %d, want %d", c.rate, c.base, got, c.want)
 		}
 	}
 	for _, c := range []struct {
@@ -274,6 +278,11 @@ func TestDirectorOrder(t *testing.T) {
 				delete(hidden, i)
 			},
 			"join": func(*rapid.T) { peers = append(peers, holder(p)) },
+			"seed joins": func(t *rapid.T) {
+				pe := holder(p)
+				p.Exempt(pe, rapid.Uint64().Draw(t, "id"))
+				peers = append(peers, pe)
+			},
 			"have": func(t *rapid.T) {
 				if len(peers) > 0 {
 					p.SetHave(rapid.SampledFrom(peers).Draw(t, "peer"), rapid.IntRange(0, n-1).Draw(t, "piece"), 0)
@@ -298,19 +307,22 @@ func TestDirectorOrder(t *testing.T) {
 
 func checkDirector(t *rapid.T, p *Picker, peers []*Peer, hidden int) {
 	d := p.dir
-	want := make([]int32, len(d.counts))
-	for _, pe := range peers {
-		for i := range want {
+	want := make([]int32, len(d.keys))
+	for i := range want {
+		for _, pe := range peers {
 			if pe.have.has(i) {
-				want[i]++
+				want[i] += 2
 			}
 			if _, ok := pe.view.revealed[i]; ok {
-				want[i]++
+				want[i] += 2
 			}
 		}
+		if d.foreign(i) {
+			want[i]++
+		}
 	}
-	if !slices.Equal(d.counts, want) {
-		t.Fatalf("counts %v, want %v", d.counts, want)
+	if !slices.Equal(d.keys, want) {
+		t.Fatalf("keys %v, want %v", d.keys, want)
 	}
 	if len(d.order) != p.Count()-hidden || !slices.IsSortedFunc(d.order, func(a, b int32) int { return int(want[a] - want[b]) }) {
 		t.Fatalf("order %v with counts %v and %d pieces", d.order, want, p.Count())

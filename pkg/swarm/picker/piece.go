@@ -1,6 +1,7 @@
 package picker
 
 import (
+	"iter"
 	"slices"
 	"time"
 )
@@ -19,13 +20,32 @@ type piece struct {
 
 func (a *piece) full() bool { return a.missing == 0 }
 
-func (a *piece) request(block int) Request {
+// request names n blocks from block on.
+func (a *piece) request(block, n int) Request {
 	begin := block * BlockSize
-	return Request{Piece: a.index, Begin: begin, Length: min(BlockSize, a.length-begin)}
+	return Request{Piece: a.index, Begin: begin, Length: min(n*BlockSize, a.length-begin)}
+}
+
+// blocks are the numbers of the blocks that a request names.
+func (a *piece) blocks(r Request) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for b := r.Begin / BlockSize; b*BlockSize < r.Begin+r.Length; b++ {
+			if !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // left is how many bytes have not come yet.
 func (a *piece) left() int { return a.missing * BlockSize }
+
+// come is how many bytes have come, rounded up to blocks.
+func (a *piece) come() int64 { return int64(len(a.got)-a.missing) * BlockSize }
+
+// Discarded is how many bytes came in blocks of pieces that were given up
+// before they were whole.
+func (p *Picker) Discarded() int64 { return p.discarded }
 
 // unasked returns the first block that has neither come nor been asked for.
 func (a *piece) unasked() (int, bool) {
@@ -65,6 +85,7 @@ func (p *Picker) orphan(a *piece) {
 	}
 	a.owner, a.next = nil, 0
 	if p.single.has(a.index) {
+		p.discarded += a.come()
 		clear(a.got)
 		a.missing, a.from = len(a.got), nil
 	}
@@ -78,6 +99,9 @@ func (p *Picker) drop(i int) (cancels []Cancel) {
 	a := p.active[i]
 	if a == nil {
 		return nil
+	}
+	if !a.full() {
+		p.discarded += a.come()
 	}
 	delete(p.active, i)
 	same := func(b *piece) bool { return a == b }
@@ -121,21 +145,29 @@ func (p *Picker) Block(pe *Peer, r Request, now time.Duration) (v Verdict, cance
 	if i < 0 {
 		return Unwanted, nil
 	}
-	pe.rate.Add(r.Length, now)
-	pe.lastBlock = now
-	pe.snubbed = false
+	p.answered(pe, pe.out[i], now)
 	p.unask(pe, i)
-	a, b := p.active[r.Piece], r.Begin/BlockSize
-	if a == nil || a.got[b] || p.single.has(r.Piece) && a.owner != pe {
+	a := p.active[r.Piece]
+	if a == nil || p.single.has(r.Piece) && a.owner != pe {
 		return Unwanted, nil
 	}
-	a.got[b] = true
-	a.missing--
+	fresh, twice := false, false
+	for b := range a.blocks(r) {
+		if a.got[b] {
+			continue
+		}
+		a.got[b] = true
+		a.missing--
+		fresh, twice = true, twice || a.asked[b] > 0
+	}
+	if !fresh {
+		return Unwanted, nil
+	}
 	if !slices.Contains(a.from, pe) {
 		a.from = append(a.from, pe)
 	}
-	if a.asked[b] > 0 {
-		cancels = p.unaskOthers(r)
+	if twice {
+		cancels = p.unaskOthers(a)
 	}
 	if !a.full() {
 		return Keep, cancels
@@ -144,15 +176,40 @@ func (p *Picker) Block(pe *Peer, r Request, now time.Duration) (v Verdict, cance
 	return Whole, cancels
 }
 
-// unaskOthers takes back a block from every peer that was asked for it.
-func (p *Picker) unaskOthers(r Request) (cancels []Cancel) {
+// unaskOthers takes back every request for the piece all of whose blocks have
+// come from somebody else.
+func (p *Picker) unaskOthers(a *piece) (cancels []Cancel) {
 	for _, pe := range p.peers {
-		if i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r }); i >= 0 {
-			p.unask(pe, i)
-			cancels = append(cancels, Cancel{Peer: pe, Request: r})
+		for i := len(pe.out) - 1; i >= 0; i-- {
+			r := pe.out[i].Request
+			if r.Piece == a.index && !a.lacks(r) {
+				p.unask(pe, i)
+				cancels = append(cancels, Cancel{Peer: pe, Request: r})
+			}
 		}
 	}
 	return cancels
+}
+
+// lacks reports whether some block of the request has not come.
+func (a *piece) lacks(r Request) bool {
+	for b := range a.blocks(r) {
+		if !a.got[b] {
+			return true
+		}
+	}
+	return false
+}
+
+// answered learns from an answer how fast the peer is.
+func (p *Picker) answered(pe *Peer, o request, now time.Duration) {
+	pe.rate.Add(o.Length, now)
+	p.flow.rate.Add(o.Length, now)
+	pe.lastBlock = now
+	pe.snubbed = false
+	if d := now - o.at; !o.lost && (pe.base == 0 || d < pe.base) {
+		pe.base = d
+	}
 }
 
 // finish takes a whole piece out of the hands of its owner.

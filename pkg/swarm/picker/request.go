@@ -14,10 +14,10 @@ const sample = 512
 // hold a buffer (see Active); blocked reports that more would have been.
 func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) (_ []Request, blocked bool) {
 	pe.forgive(now)
-	if p.Done() || now < pe.restUntil || pe.choked && len(pe.allowed) == 0 {
+	if p.Done() || now < pe.restUntil || pe.choked && len(pe.allowed) == 0 || p.holdBack(pe) {
 		return dst, false
 	}
-	depth := pe.depth(now)
+	depth := p.depth(pe, now)
 	if pe.snubbed {
 		depth = BlockSize
 		if len(pe.out) > 0 {
@@ -36,7 +36,7 @@ func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) 
 			}
 			continue
 		}
-		dst = p.ask(pe, a, b, now, dst)
+		dst = p.ask(pe, a, b, a.run(b, pe.span(depth)), now, dst)
 	}
 	if pe.outBytes >= depth || len(pe.out) >= pe.limit {
 		return dst, false
@@ -50,9 +50,11 @@ func (p *Picker) Requests(pe *Peer, now time.Duration, room int, dst []Request) 
 // ask records a request and appends it to dst. One that the peer has from
 // before it fell silent is only taken up again: the peer is still to answer it,
 // and asked anew would send the block twice.
-func (p *Picker) ask(pe *Peer, a *piece, block int, now time.Duration, dst []Request) []Request {
-	r := a.request(block)
-	a.asked[block]++
+func (p *Picker) ask(pe *Peer, a *piece, block, n int, now time.Duration, dst []Request) []Request {
+	r := a.request(block, n)
+	for b := range a.blocks(r) {
+		a.asked[b]++
+	}
 	pe.outBytes += r.Length
 	if pe.lost > 0 {
 		if i := slices.IndexFunc(pe.out, func(o request) bool { return o.Request == r }); i >= 0 {
@@ -65,12 +67,31 @@ func (p *Picker) ask(pe *Peer, a *piece, block int, now time.Duration, dst []Req
 	return append(dst, r)
 }
 
+// span is how many blocks one request should name, of a queue of depth bytes:
+// several where the queue is long, so that fewer messages pass; one on slow
+// links, where a block is all that should stand before anything else.
+func (pe *Peer) span(depth int) int {
+	return max(1, min(pe.unit, depth/(minRequests*BlockSize)))
+}
+
+// run is how many blocks, at most limit, can be asked for together from b on.
+func (a *piece) run(b, limit int) int {
+	n := 1
+	for n < limit && b+n < len(a.got) && !a.got[b+n] && a.asked[b+n] == 0 {
+		n++
+	}
+	return n
+}
+
 // next finds an unasked block in the pieces that the peer is fetching.
 func (p *Picker) next(pe *Peer) (*piece, int, bool) {
 	for _, a := range pe.pieces {
 		if b, ok := a.unasked(); ok {
 			return a, b, true
 		}
+	}
+	if p.without(WholePieces) {
+		return p.shared(pe)
 	}
 	return nil, 0, false
 }
@@ -115,6 +136,9 @@ func (p *Picker) choose(pe *Peer, room int) (*piece, bool) {
 // rarest is the free piece of the peer that the fewest peers have, or -1.
 func (p *Picker) rarest(pe *Peer) int {
 	best, ties, seen := -1, 0, 0
+	if p.without(RarestFirst) {
+		return p.anyFree(pe)
+	}
 	each(p.free, pe.have, p.rng.IntN(len(p.free)), func(i int) bool {
 		if p.active[i] != nil || (pe.choked || len(pe.refused) > 0) && !pe.may(i) {
 			return true
@@ -131,6 +155,18 @@ func (p *Picker) rarest(pe *Peer) int {
 		return seen < sample
 	})
 	return best
+}
+
+// anyFree is a free piece of the peer, whichever chance brings, or -1.
+func (p *Picker) anyFree(pe *Peer) int {
+	found := -1
+	each(p.free, pe.have, p.rng.IntN(len(p.free)), func(i int) bool {
+		if p.active[i] == nil && pe.may(i) {
+			found = i
+		}
+		return found < 0
+	})
+	return found
 }
 
 // wouldStart reports whether only the lack of room kept the peer idle.

@@ -18,7 +18,7 @@ const (
 // the only place where bytes may come twice, so it waits for the very end, or
 // for an owner that is hopelessly slow.
 func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Request) []Request {
-	if pe.snubbed {
+	if pe.snubbed || p.without(TailTwice) {
 		return dst
 	}
 	patience := slowPatience
@@ -53,7 +53,7 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 	if pe.snubbed || pe.choked {
 		return dst
 	}
-	depth := min(pe.depth(now), tailDepth)
+	depth := min(p.depth(pe, now), tailDepth)
 	for _, a := range p.order {
 		if a.full() || a.owner == pe || !pe.may(a.index) || p.single.has(a.index) {
 			continue
@@ -97,17 +97,19 @@ func (pe *Peer) eta(n int, now time.Duration) time.Duration {
 // last.
 func (p *Picker) double(a *piece, pe *Peer, now time.Duration, depth int, dst []Request) []Request {
 	for b := len(a.got) - 1; b >= 0 && pe.outBytes < depth && len(pe.out) < pe.limit; b-- {
-		if a.got[b] || a.asked[b] >= maxAsked || pe.asked(a.request(b)) {
+		if a.got[b] || a.asked[b] >= maxAsked || pe.asked(a.index, b) {
 			continue
 		}
-		dst = p.ask(pe, a, b, now, dst)
+		dst = p.ask(pe, a, b, 1, now, dst)
 	}
 	return dst
 }
 
-func (pe *Peer) asked(r Request) bool {
+// asked reports whether the peer has a request that names the block.
+func (pe *Peer) asked(piece, block int) bool {
+	at := block * BlockSize
 	for _, o := range pe.out {
-		if o.Request == r {
+		if o.Piece == piece && o.Begin <= at && at < o.Begin+o.Length {
 			return true
 		}
 	}
@@ -151,7 +153,7 @@ func (p *Picker) rest(a *piece, pe *Peer, now time.Duration, depth int, dst []Re
 		if !ok {
 			break
 		}
-		dst = p.ask(pe, a, b, now, dst)
+		dst = p.ask(pe, a, b, 1, now, dst)
 	}
 	return dst
 }
