@@ -35,6 +35,8 @@ func (t *Torrent) do(acts []picker.Action) {
 			}
 		case picker.Tell:
 			c.w.SendIndex(wire.Have, uint32(a.Piece))
+		case picker.TellAll:
+			c.w.Send(wire.HaveAll)
 		case picker.Want:
 			c.w.Send(wire.Interested)
 		}
@@ -129,7 +131,7 @@ func (t *Torrent) stored(i int) {
 		t.dropPart(i)
 		return
 	}
-	t.pick.Stored(i)
+	t.pick.Stored(i, t.now())
 	t.dropPart(i)
 	t.served.set(i)
 	t.disk.written += t.spec.Layout.PieceSize(i)

@@ -71,6 +71,7 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	}
 	c.kin = h.Distd != nil
 	if c.kin {
+		c.pe.SetKin()
 		c.longBlocks(min(h.Distd.Block, wire.DefaultMaxRequest))
 	} else {
 		c.pe.SetStock()

@@ -145,7 +145,7 @@ func (t *Torrent) run() {
 				return
 			}
 		}
-		timer.Reset(max(time.Millisecond, t.pace()-time.Since(t.ticked)))
+		timer.Reset(t.nap())
 		select {
 		case <-t.box.wake:
 		case <-timer.C:
@@ -155,6 +155,15 @@ func (t *Torrent) run() {
 			return
 		}
 	}
+}
+
+// nap is how long the loop may sleep.
+func (t *Torrent) nap() time.Duration {
+	d := t.pace() - time.Since(t.ticked)
+	if due := t.pick.Due(); due > 0 {
+		d = min(d, due-t.now())
+	}
+	return max(time.Millisecond, d)
 }
 
 // work handles the mail.

@@ -125,7 +125,7 @@ func (ev lookedEvent) apply(t *Torrent) {
 		t.broken[other] = time.Time{} // whatever helped this one may have helped all
 	}
 	t.served.set(i)
-	t.pick.Readable(i)
+	t.pick.Readable(i, t.now())
 	if len(t.broken) == 0 && !t.disk.stuck() {
 		t.log.Info("pieces can be read again")
 		t.disk.err = nil

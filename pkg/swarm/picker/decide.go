@@ -14,6 +14,8 @@ const (
 	// Tell the peer that piece Request.Piece is here: a HAVE, which a directing
 	// seed uses to show a leaf what it wants it to fetch.
 	Tell
+	// TellAll tells the peer that everything is here.
+	TellAll
 	// Want tells the peer that we are interested in what it has.
 	Want
 )
@@ -39,29 +41,15 @@ func (p *Picker) Arrived(pe *Peer, r Request, now time.Duration) Verdict {
 
 // Stored records that piece i is verified and on the disk, wherever it came
 // from, and has it told to those who want to know.
-func (p *Picker) Stored(i int) {
+func (p *Picker) Stored(i int, now time.Duration) {
 	p.withdraw(p.Got(i))
-	p.told(i)
-}
-
-// told lets the peers know of a piece that can be had here.
-func (p *Picker) told(i int) {
-	for _, pe := range p.peers {
-		switch {
-		case p.dir != nil:
-			p.mark(pe)
-		case !pe.wholesale:
-			// A peer that told us piece by piece may be a directing seed, which has
-			// to learn that its reveal has arrived.
-			p.acts = append(p.acts, Action{Kind: Tell, Peer: pe, Request: Request{Piece: i}})
-		}
-	}
+	p.told(i, now)
 }
 
 // Readable takes Hide back for a piece that is there, and tells the peers.
-func (p *Picker) Readable(i int) {
+func (p *Picker) Readable(i int, now time.Duration) {
 	p.Show(i)
-	p.told(i)
+	p.told(i, now)
 	p.MarkAll()
 }
 
@@ -109,6 +97,7 @@ func (p *Picker) Decide(now time.Duration) []Action {
 		p.endgame = true
 		p.MarkAll()
 	}
+	p.tellNews(now)
 	for len(p.dirty) > 0 {
 		todo := p.dirty
 		p.dirty = p.dirtySpare[:0]
@@ -153,6 +142,9 @@ func (p *Picker) decide(pe *Peer, now time.Duration) {
 }
 
 func (p *Picker) askAll(pe *Peer, reqs []Request) {
+	if len(reqs) > 0 {
+		p.tell(pe) // in the same packet
+	}
 	for _, r := range reqs {
 		p.acts = append(p.acts, Action{Kind: Ask, Peer: pe, Request: r})
 	}

@@ -25,7 +25,8 @@ type Peer struct {
 	gone    bool
 
 	// What the owner has told the peer, or been told by it; see Decide.
-	interested, wholesale, dirty bool
+	interested, wholesale, kin, toldAll, dirty bool
+	news                                       []int // pieces that it is to be told of
 
 	out      []request // asked and not yet answered, oldest first
 	outBytes int       // of those that are not lost
@@ -90,6 +91,9 @@ func (pe *Peer) SetLimit(n int) { pe.limit = max(n, 1) }
 // SetStock says that the peer is a client of another kind, which may not answer
 // as promptly as this one.
 func (pe *Peer) SetStock() { pe.stock = true }
+
+// SetKin says that the peer decides as this package does.
+func (pe *Peer) SetKin() { pe.kin = true }
 
 // SetUnit says how many bytes the peer is willing to send for one request.
 func (pe *Peer) SetUnit(n int) { pe.unit = max(1, n/BlockSize) }

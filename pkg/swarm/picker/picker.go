@@ -66,7 +66,8 @@ type Picker struct {
 	discarded int64 // bytes of blocks that came and were given up
 
 	// What Decide works on.
-	room              int // pieces that may hold a buffer
+	newsDue           time.Duration // when news must be told; 0: there is none
+	room              int           // pieces that may hold a buffer
 	paused, endgame   bool
 	dirty, dirtySpare []*Peer
 	acts, actsSpare   []Action

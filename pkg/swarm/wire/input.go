@@ -13,6 +13,7 @@ import (
 // one few system calls.
 type input struct {
 	r       io.Reader
+	raw     *rawReader // set when r can be read from by system calls
 	dl      deadliner
 	timeout time.Duration
 	buf     []byte
@@ -29,7 +30,7 @@ func newInput(r io.Reader, limit int, timeout time.Duration) *input {
 	if limit <= 0 {
 		limit = DefaultReadBuffer
 	}
-	in := &input{r: r, max: max(limit, MinReadBuffer), timeout: timeout}
+	in := &input{r: r, raw: newRawReader(r), max: max(limit, MinReadBuffer), timeout: timeout}
 	if timeout > 0 {
 		in.dl, _ = r.(deadliner)
 	}
@@ -67,7 +68,7 @@ func (in *input) more(n int) error {
 		in.room(n)
 	}
 	free := len(in.buf) - in.hi
-	got, err := in.read(in.buf[in.hi:])
+	got, err := in.read(in.buf[in.hi:], nil, n-(in.hi-in.lo))
 	in.hi += got
 	in.adapt(got, free)
 	if got > 0 {
@@ -108,13 +109,19 @@ func (in *input) adapt(got, free int) {
 	}
 }
 
-// read is one read of the stream with the time-out. It retries reads that
-// bring nothing, a few times.
-func (in *input) read(b []byte) (int, error) {
+// read is one read of the stream to b, and of what follows to after where the
+// stream can do that, with the time-out. It may wait until need bytes are there.
+// It retries reads that bring nothing, a few times.
+func (in *input) read(b, after []byte, need int) (int, error) {
 	if in.dl != nil {
 		if err := in.dl.SetReadDeadline(time.Now().Add(in.timeout)); err != nil {
 			return 0, err
 		}
+	}
+	if in.raw != nil {
+		n, err := in.raw.read(b, after, need)
+		in.total.Add(int64(n))
+		return n, err
 	}
 	for range 16 {
 		n, err := in.r.Read(b)
@@ -135,9 +142,12 @@ func (in *input) fill(dst []byte, count *atomic.Int64) error {
 		in.lo += n
 		if n == 0 {
 			var err error
-			if len(dst) >= in.direct() {
-				n, err = in.read(dst)
-			} else {
+			switch {
+			case in.raw != nil:
+				n, err = in.beyond(dst)
+			case len(dst) >= in.direct():
+				n, err = in.read(dst, nil, len(dst))
+			default:
 				err = in.more(1)
 			}
 			if n == 0 && err != nil {
@@ -148,6 +158,26 @@ func (in *input) fill(dst []byte, count *atomic.Int64) error {
 		dst = dst[n:]
 	}
 	return nil
+}
+
+// beyond reads the rest of a block to dst and what comes after it to the buffer,
+// which is empty, in one system call.
+func (in *input) beyond(dst []byte) (int, error) {
+	if len(in.buf) == 0 {
+		in.resize(MinReadBuffer)
+	}
+	in.lo, in.hi = 0, 0
+	n, err := in.read(dst, in.buf, len(dst))
+	if n <= len(dst) {
+		return n, err
+	}
+	in.hi = n - len(dst)
+	if in.hi == len(in.buf) && len(dst) <= DefaultBlock {
+		// Short blocks come faster than they are taken: several in one call, and
+		// copied, are cheaper than a call for each.
+		in.resize(min(2*len(in.buf), in.max))
+	}
+	return len(dst), err
 }
 
 // direct is the length from which on a block's rest is read past the buffer.
