@@ -28,11 +28,15 @@ type Config struct {
 	// Encryption says whether peers may or must encrypt; the default is Off.
 	Encryption wire.Policy
 	// MaxConns bounds the connections in all (default 1000),
-	// MaxConnsPerTorrent those of one torrent (default 300).
+	// MaxConnsPerTorrent those of one torrent (default 300). SetMaxConns changes
+	// them.
 	MaxConns, MaxConnsPerTorrent int
 	// Memory bounds the bytes of pieces that are being fetched or verified, of
 	// all torrents together (default 64 MiB).
 	Memory int64
+	// Up and Down bound what is sent to peers and received from them, in bytes of
+	// content; nil means no limit. What Deliver brings does not count here.
+	Up, Down Limiter
 	// UploadSlots is how many peers are sent blocks at once (default 16).
 	UploadSlots int
 	// AllowPeer says whether an address may be dialled, accepted and passed on;
@@ -40,6 +44,9 @@ type Config struct {
 	AllowPeer func(netip.Addr) bool
 	// Dial opens a connection to a peer; nil means plain TCP.
 	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
+	// Tune sets options of a peer's connection once the handshake is done, in
+	// both directions; nil means none. It must not wait.
+	Tune func(net.Conn)
 	// Version is the client's name and version, as peers see it.
 	Version string
 	// Log receives what operators want to know; nil means silence.
@@ -139,6 +146,9 @@ type Spec struct {
 	// Priority decides between torrents, the higher first; a newer release has
 	// the higher.
 	Priority uint64
+	// Up and Down are limits that hold besides the engine's, as for all torrents
+	// of one channel; nil means none.
+	Up, Down Limiter
 }
 
 func (s *Spec) check() error {

@@ -35,6 +35,7 @@ type conn struct {
 	asked map[wire.Block][]byte // with the place for it; nil: anywhere
 
 	// Belongs to the reader.
+	slow     pacer
 	lent     bool // the last block went straight to its place
 	told     int  // how often a bitfield, have-all or have-none has come
 	unwanted int64
@@ -73,6 +74,10 @@ func newConn(t *Torrent, s *wire.Session, raw net.Conn, a *addr) *conn {
 		c.remote = a.ap
 	}
 	c.up.wake = make(chan struct{}, 1)
+	c.slow = newPacer(t.spec.Down, t.e.cfg.Down)
+	if t.e.cfg.Tune != nil {
+		t.e.cfg.Tune(raw)
+	}
 	limits := t.limits
 	limits.Fast, limits.Extensions = s.Fast, s.Extensions
 	c.r = wire.NewReader(s.Conn, wire.ReaderConfig{Limits: limits, Sink: c.sink, Timeout: t.e.cfg.IdleTimeout})
@@ -127,8 +132,13 @@ func (c *conn) unexpect(b wire.Block) bool {
 	return ok
 }
 
-// sink gives memory to blocks that were asked for; others are skipped.
+// sink gives memory to blocks that were asked for; others are skipped. It waits
+// until the limits let the block in: meanwhile the socket fills, and TCP slows
+// the peer down.
 func (c *conn) sink(b wire.Block) []byte {
+	if !c.slow.wait(int(b.Length), c.closing) {
+		return nil
+	}
 	c.mu.Lock()
 	place, ok := c.asked[b]
 	delete(c.asked, b)
@@ -177,8 +187,8 @@ func (c *conn) read() {
 			}
 		}
 		// A batch must not wait for the network: less than a block in the buffer
-		// may be an incomplete one.
-		if len(batch) > 0 && (err != nil || c.r.Buffered() <= wire.DefaultBlock+13 || len(batch) >= maxBatch || m.Type == wire.Extended || m.Type == wire.Bitfield) {
+		// may be an incomplete one. Nor must it wait for a limit.
+		if len(batch) > 0 && (err != nil || c.slow.limited() || c.r.Buffered() <= wire.DefaultBlock+13 || len(batch) >= maxBatch || m.Type == wire.Extended || m.Type == wire.Bitfield) {
 			if !c.deliver(batch) {
 				break
 			}

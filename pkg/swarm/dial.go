@@ -49,7 +49,7 @@ func (e *Engine) options() wire.Options {
 // greet does the handshake on a connection that a peer opened.
 func (e *Engine) greet(ctx context.Context, nc net.Conn) {
 	a := remoteAddr(nc)
-	if n := e.conns.Add(1); n > int64(e.cfg.MaxConns) || a.IsValid() && !e.cfg.AllowPeer(a.Addr()) {
+	if n := e.conns.Add(1); n > e.maxConns.Load() || a.IsValid() && !e.cfg.AllowPeer(a.Addr()) {
 		e.conns.Add(-1)
 		_ = nc.Close()
 		return
@@ -77,7 +77,7 @@ const maxDiallingPerTorrent = 24
 
 // dial opens connections to addresses that are due.
 func (t *Torrent) dial(now time.Time) {
-	for t.dialling < maxDiallingPerTorrent && len(t.conns)+t.dialling < t.e.cfg.MaxConnsPerTorrent && !t.ended {
+	for t.dialling < maxDiallingPerTorrent && len(t.conns)+t.dialling < int(t.e.maxPerTorrent.Load()) && !t.ended {
 		a := t.book.due(now, t.pick.Done())
 		if a == nil {
 			return
@@ -138,7 +138,7 @@ func hungUp(err error) bool {
 
 func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool) (*wire.Session, net.Conn, error) {
 	e := t.e
-	if n := e.conns.Add(1); n > int64(e.cfg.MaxConns) {
+	if n := e.conns.Add(1); n > e.maxConns.Load() {
 		e.conns.Add(-1)
 		return nil, nil, errFull
 	}

@@ -25,6 +25,8 @@ type Engine struct {
 	// greeting the incoming ones.
 	dialling, greeting chan struct{}
 	conns              atomic.Int64
+	maxConns           atomic.Int64
+	maxPerTorrent      atomic.Int64
 	blame              *blameList
 
 	mu       sync.Mutex
@@ -46,11 +48,14 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.PeerID == ([20]byte{}) {
 		return nil, errors.New("new swarm engine: no peer ID")
 	}
-	return &Engine{
+	e := &Engine{
 		cfg: cfg, log: cfg.Log, gate: newGate(cfg.UploadSlots), budget: newBudget(cfg.Memory), work: newWorkQueue(),
 		verifying: make(chan struct{}, cfg.Workers), dialling: make(chan struct{}, maxDialling), greeting: make(chan struct{}, maxGreeting),
 		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(),
-	}, nil
+	}
+	e.maxConns.Store(int64(cfg.MaxConns))
+	e.maxPerTorrent.Store(int64(cfg.MaxConnsPerTorrent))
+	return e, nil
 }
 
 // Run takes and makes connections until ctx ends, then closes them, makes what

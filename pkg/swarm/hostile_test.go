@@ -25,12 +25,17 @@ type enemy struct {
 
 func newEnemy(t *testing.T, victim *node, con *content) *enemy {
 	t.Helper()
+	return newEnemyCalled(t, "evil", victim, con)
+}
+
+func newEnemyCalled(t *testing.T, id string, victim *node, con *content) *enemy {
+	t.Helper()
 	nc, err := net.Dial("tcp", victim.addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	s, err := wire.Initiate(t.Context(), nc, wire.Options{PeerID: [20]byte{'e', 'v', 'i', 'l'}, InfoHash: con.hash})
+	s, err := wire.Initiate(t.Context(), nc, wire.Options{PeerID: [20]byte([]byte(id + "peerpeerpeerpeerpeer")[:20]), InfoHash: con.hash})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func (t *Torrent) admit(c *conn) error {
 		return ErrClosed
 	case c.s.PeerID == t.e.cfg.PeerID:
 		return wire.ErrSelf
-	case len(t.conns) >= t.e.cfg.MaxConnsPerTorrent && !t.makeRoom():
+	case len(t.conns) >= int(t.e.maxPerTorrent.Load()) && !t.makeRoom():
 		return errFull
 	}
 	for _, old := range t.conns {

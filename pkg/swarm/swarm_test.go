@@ -158,6 +158,31 @@ func startNode(t testing.TB, c *content, o nodeOptions) *node {
 	return n
 }
 
+// also adds another torrent to the node's engine.
+func (n *node) also(c *content, seed bool) *node {
+	n.t.Helper()
+	o := &node{t: n.t, e: n.e, dir: n.t.TempDir(), addr: n.addr}
+	if seed {
+		c.put(n.t, o.dir)
+	}
+	var err error
+	o.store, err = pieces.Open(pieces.Config{Dir: o.dir, Layout: c.layout, Verify: c.verify, ProgressFile: filepath.Join(o.dir, "progress")})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := o.store.Recover(context.Background(), nil); err != nil {
+		n.t.Fatal(err)
+	}
+	if o.tor, err = n.e.Add(Spec{InfoHash: c.hash, Name: "also", Layout: c.layout, Verify: c.verify, Store: o.store}); err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		n.stop()
+		_ = o.store.Close()
+	})
+	return o
+}
+
 func testLog(t testing.TB) *zap.Logger {
 	if testing.Verbose() {
 		return zaptest.NewLogger(t)

@@ -98,18 +98,22 @@ func (c *conn) refuse(b wire.Block) {
 
 // write sends messages and blocks until the connection ends.
 func (c *conn) write() {
-	s := sender{c: c, size: wire.DefaultBlock}
+	s := sender{c: c, size: wire.DefaultBlock, pace: newPacer(c.t.spec.Up, c.t.e.cfg.Up)}
 	poke := time.NewTimer(time.Hour)
 	defer poke.Stop()
 	defer s.leave()
+	defer s.pace.stop()
 	for {
 		if err := c.w.Flush(); err != nil {
 			c.close(err)
 			return
 		}
+		var paid <-chan struct{}
 		if s.turn == nil && c.up.len() > 0 {
-			s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()), time.Now())
-			poke.Reset(stale)
+			if paid = s.pay(); paid == nil {
+				s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()), time.Now())
+				poke.Reset(stale)
+			}
 		}
 		var ready chan struct{}
 		if s.turn != nil {
@@ -125,6 +129,7 @@ func (c *conn) write() {
 		select {
 		case <-c.w.Pending():
 		case <-c.up.wake:
+		case <-paid:
 		case <-ready:
 		case <-poke.C:
 			if s.turn != nil {
@@ -144,6 +149,9 @@ type sender struct {
 	size  int // bytes to take at once
 	lowat int
 	list  []wire.Block
+	pace  pacer
+	paid  int  // bytes that the limits have let through and that are not sent
+	free  bool // there is no limit
 }
 
 func (s *sender) leave() {
@@ -158,7 +166,7 @@ func (s *sender) leave() {
 // out of our hands, many on a fast one, where system calls are what costs.
 func (s *sender) send() {
 	began, n := time.Now(), 0
-	s.list = s.c.up.take(s.size, s.list[:0])
+	s.list = s.afford(s.list[:0])
 	for _, b := range s.list {
 		s.load(b)
 		n += int(b.Length)
