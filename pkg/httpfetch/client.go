@@ -32,6 +32,9 @@ type ClientConfig struct {
 	// Congestion is the congestion control to ask the kernel for: "bbr" when
 	// empty, "default" for the kernel's own.
 	Congestion string
+	// Tune sets options of each new TCP connection, before anything is sent; nil
+	// means none.
+	Tune func(net.Conn)
 	// DialTimeout bounds connecting and the TLS handshake, each.
 	DialTimeout time.Duration
 	// MaxIdle is how many unused connections are kept for each host, and IdleKeep
@@ -201,6 +204,9 @@ func (c *Client) dial(ctx context.Context, u *url.URL, connected func(rtt time.D
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	k := newConn(raw, hostKey(u), time.Since(start))
+	if c.cfg.Tune != nil {
+		c.cfg.Tune(raw)
+	}
 	if connected != nil {
 		connected(k.rtt)
 	}

@@ -42,7 +42,9 @@ type Lefter interface {
 
 // Limiter slows the download down; *rate.Limiter of golang.org/x/time fits.
 type Limiter interface {
+	// WaitN waits until n bytes may come, or ctx ends.
 	WaitN(ctx context.Context, n int) error
+	// Burst is how many bytes may be waited for at once, at most.
 	Burst() int
 }
 
@@ -98,8 +100,10 @@ type Config struct {
 	// Without it Run tries for ever.
 	GiveUp   bool
 	Attempts int
-	Limiter  Limiter
-	Log      *zap.Logger
+	// Limiter bounds the rate of content, of all connections together; nil means
+	// no limit.
+	Limiter Limiter
+	Log     *zap.Logger
 }
 
 // DefaultConfig has the defaults of every setting.

@@ -273,10 +273,8 @@ func (l *lane) got(a *ask, n int) error {
 	if err := l.slow.add(now, n, l.f.cfg.MinRate, l.f.cfg.MinRateTime); err != nil {
 		return err
 	}
-	if lim := l.f.cfg.Limiter; lim != nil {
-		if err := wait(l.ctx, lim, n); err != nil {
-			return err
-		}
+	if err := wait(l.ctx, l.f.cfg.Limiter, n); err != nil {
+		return err
 	}
 	if p != nil {
 		if err := l.f.deliver(l, p); err != nil {
@@ -292,9 +290,10 @@ func (l *lane) got(a *ask, n int) error {
 	return nil
 }
 
-// wait takes n bytes from a limiter in parts that fit its burst.
+// wait takes n bytes from a limiter, if there is one, in parts that fit its
+// burst.
 func wait(ctx context.Context, lim Limiter, n int) error {
-	for n > 0 {
+	for lim != nil && n > 0 {
 		k := min(n, max(1, lim.Burst()))
 		if err := lim.WaitN(ctx, k); err != nil {
 			return err

@@ -93,6 +93,9 @@ func (l *lane) sift(a *ask, body io.Reader) error {
 		switch {
 		case n > 0 && skip > 0:
 			l.f.wasted(l, int64(n))
+			if err := wait(l.ctx, l.f.cfg.Limiter, n); err != nil {
+				return err
+			}
 		case n > 0:
 			if err := l.got(a, n); err != nil {
 				return err
