@@ -168,9 +168,12 @@ func (c *otherConn) Close() error {
 	return c.Conn.Close()
 }
 
-// tune asks for the congestion control of the configuration. A kernel without
+// tune sets the options of a new connection and asks for the congestion control of the configuration. A kernel without
 // it keeps its own; that is said once.
 func (s *Server) tune(c *net.TCPConn) {
+	if s.cfg.Tune != nil {
+		s.cfg.Tune(c)
+	}
 	if s.cfg.Congestion == "" {
 		return
 	}

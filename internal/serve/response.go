@@ -22,6 +22,7 @@ type response struct {
 	start time.Time
 	route string
 	code  int
+	pace  pace
 }
 
 func newResponse(w http.ResponseWriter, r *http.Request, s *Server) *response {
@@ -60,7 +61,11 @@ func (w *response) Write(p []byte) (n int, err error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	for {
-		part := p[n:min(len(p), n+stallChunk)]
+		size, err := w.pace.wait(min(len(p)-n, stallChunk))
+		if err != nil {
+			return n, err
+		}
+		part := p[n : n+size]
 		w.extend()
 		m, err := w.ResponseWriter.Write(part)
 		w.count(int64(m))
@@ -87,7 +92,11 @@ func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
 		send = copier{w.ResponseWriter}
 	}
 	for limited.N > 0 {
-		want := min(limited.N, stallChunk)
+		size, err := w.pace.wait(int(min(limited.N, stallChunk)))
+		if err != nil {
+			return n, err
+		}
+		want := int64(size)
 		w.extend()
 		m, err := send.ReadFrom(&io.LimitedReader{R: limited.R, N: want})
 		w.count(m)

@@ -61,6 +61,9 @@ func (s *Server) sendFile(w *response, r *http.Request, rel *Release, f *manifes
 	}
 	h.Set("Content-Type", contentType(f.Path))
 	boundRanges(r)
+	if s.cfg.Up != nil {
+		w.limit(r.Context(), s.cfg.Up(rel.Manifest.Channel))
+	}
 	http.ServeContent(w, r, "", rel.Manifest.Created, file)
 }
 

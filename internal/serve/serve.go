@@ -16,6 +16,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -83,6 +84,11 @@ type Config struct {
 	// Metrics is what /metrics shows; nil: there is no such page.
 	Metrics prometheus.Gatherer
 
+	// Up gives the limit of the rate at which a channel's content is sent; nil, or
+	// nil returned: there is none.
+	Up func(channel string) Limiter
+	// Tune sets options of each accepted TCP connection; nil: none.
+	Tune func(net.Conn)
 	// Congestion is the TCP congestion control asked for on each accepted
 	// connection; empty, or not offered by the kernel: the system's own.
 	Congestion string
