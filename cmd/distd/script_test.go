@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/urfave/cli/v3"
@@ -20,8 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command lines of testdata/script. Beside testscript's
-// own commands there are: "exits CODE distd ..." for the exit code, and "flip
-// FILE OFFSET", which changes a bit.
+// own commands there are: "exits CODE distd ..." for the exit code, "flip FILE
+// OFFSET", which changes a bit, "until TEXT distd ...", which runs it again until
+// its output has the text, and "hup DIR" for the daemon of a folder.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -29,7 +32,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("DISTD_CONFIG", "/dev/null")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "flip": flip},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "flip": flip, "until": until, "hup": hup},
 	})
 }
 
@@ -61,6 +64,25 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	b[off] ^= 1
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+}
+
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: until TEXT PROGRAM ARGUMENT ...")
+	}
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if err = ts.Exec(args[1], args[2:]...); err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%q does not come: %v", args[0], err)
+}
+
+func hup(ts *testscript.TestScript, _ bool, args []string) {
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0] + "/.distd/lock")))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGHUP))
 }
 
 // helpOf is what a verb's help text says.

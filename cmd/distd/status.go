@@ -49,6 +49,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 			printf(cmd, "  channel %s: %s\n", ch, p)
 		}
 	}
+	if l := s.Limits; l.Up+l.Down > 0 || len(l.Channels) > 0 {
+		printRates(cmd, &l)
+	}
 	for url, state := range s.Trackers {
 		printf(cmd, "tracker %s: %s\n", url, state)
 	}

@@ -17,7 +17,7 @@ import (
 // check reports the first setting whose value cannot work, by its name and
 // with what would.
 func (c *Config) check() error {
-	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkValues, c.checkPublishing}
+	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkValues, c.checkLimits, c.checkPublishing}
 	for _, f := range checks {
 		if err := f(); err != nil {
 			return fmt.Errorf("configuration: %w", err)
@@ -127,7 +127,7 @@ func (c *Config) checkValues() error {
 		}
 	}
 	for key, n := range map[string]int64{
-		"keep": int64(c.Keep), "max_peers": int64(c.MaxPeers), "max_clients": int64(c.MaxClients), "mirror_conns": int64(c.MirrorConns),
+		"keep": int64(c.Keep), "max_peers": int64(c.MaxPeers), "max_peers_per_release": int64(c.PerRelease), "max_clients": int64(c.MaxClients), "mirror_conns": int64(c.MirrorConns),
 		"poll_interval": int64(c.Poll), "hook_timeout": int64(c.HookTimeout), "tier_patience": int64(c.Patience),
 	} {
 		if n <= 0 {

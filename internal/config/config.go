@@ -75,13 +75,20 @@ type Config struct {
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
 
 	Encryption  string        `koanf:"encryption" usage:"message stream encryption between peers: off, allow or require"`
-	MaxPeers    int           `koanf:"max_peers" usage:"peer connections of this node, at most"`
+	MaxPeers    int           `koanf:"max_peers" usage:"peer connections of this node, at most" reload:"yes"`
+	PerRelease  int           `koanf:"max_peers_per_release" usage:"peer connections of one release, at most" reload:"yes"`
 	MaxClients  int           `koanf:"max_clients" usage:"HTTP connections of this node, at most"`
 	MirrorConns int           `koanf:"mirror_conns" usage:"connections to one mirror, at most"`
 	Memory      Bytes         `koanf:"memory" usage:"memory for pieces in flight, at most"`
 	Congestion  string        `koanf:"congestion" usage:"TCP congestion control asked for on HTTP connections where the kernel offers it (empty: the system's)"`
 	Poll        time.Duration `koanf:"poll_interval" usage:"how often to ask an upstream that has no events"`
 	Patience    time.Duration `koanf:"tier_patience" usage:"how long every mirror of the better tiers must have failed before the next tier is used"`
+
+	Up          Rate     `koanf:"up" usage:"bytes of content that this node sends a second, at most, to peers and over HTTP (0: no limit)" reload:"yes"`
+	Down        Rate     `koanf:"down" usage:"bytes of content that this node receives a second, at most, from peers and mirrors (0: no limit)" reload:"yes"`
+	ChannelUp   []string `koanf:"channel_up" usage:"the same as up for single channels, such as web=10MiB; both limits hold" reload:"yes"`
+	ChannelDown []string `koanf:"channel_down" usage:"the same as down for single channels" reload:"yes"`
+	DSCP        string   `koanf:"dscp" usage:"mark of the packets to peers, mirrors and HTTP clients: cs0 to cs7, af11 to af43, ef, le, or 0 to 63 (empty: the system's)" reload:"yes"`
 
 	LogLevel  string `koanf:"log_level" usage:"debug, info, warn or error" reload:"yes"`
 	LogFormat string `koanf:"log_format" usage:"console, json, or auto: console on a terminal, json elsewhere"`
@@ -97,6 +104,7 @@ func Default() Config {
 		Keep:          3,
 		Encryption:    "allow",
 		MaxPeers:      500,
+		PerRelease:    300,
 		MaxClients:    4096,
 		MirrorConns:   64,
 		Memory:        256 << 20,

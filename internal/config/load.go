@@ -38,6 +38,7 @@ const (
 	Number
 	Duration
 	Size
+	Speed
 )
 
 // Flag is the name of the setting's flag, without dashes.
@@ -65,6 +66,9 @@ func Settings() []Setting {
 		case Bytes:
 			text, _ := x.MarshalText()
 			s.Kind, s.Default = Size, string(text)
+		case Rate:
+			text, _ := x.MarshalText()
+			s.Kind, s.Default = Speed, string(text)
 		default:
 			s.Default = v.String()
 		}
@@ -150,6 +154,7 @@ var kinds = map[Kind]string{
 	Number:   "a whole number",
 	Duration: "a duration such as 30s, 5m or 1h30m",
 	Size:     "a size such as 64MiB",
+	Speed:    rateHelp,
 }
 
 func readFile(path string) (map[string]any, error) {

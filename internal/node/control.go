@@ -74,6 +74,7 @@ func (n *Node) serveControl(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/publish", n.controlPublish)
 	mux.HandleFunc("POST /v1/rollback", n.controlRollback)
 	mux.HandleFunc("POST /v1/verify", n.controlVerify)
+	mux.HandleFunc("POST /v1/limits", n.controlLimits)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

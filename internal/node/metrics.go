@@ -28,6 +28,8 @@ var (
 	descRefused  = prometheus.NewDesc("distd_refused_total", "Releases that were refused or could not be had.", nil, nil)
 	descExpired  = prometheus.NewDesc("distd_expired_total", "Expired pointers that were offered.", nil, nil)
 	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
+	descRate     = prometheus.NewDesc("distd_limit_bytes_per_second", "Limit of the rate of content, of the node or a channel; 0 for none.", []string{"channel", "direction"}, nil)
+	descMaxPeers = prometheus.NewDesc("distd_limit_peers", "Limit of peer connections, of the node and of one release.", []string{"of"}, nil)
 	descHookFail = prometheus.NewDesc("distd_hook_failures_total", "Runs of the hook that failed.", nil, nil)
 )
 
@@ -44,6 +46,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := n.Status()
 	gauge(descInfo, 1, s.Role, s.Version)
 	gauge(descReady, flag(s.Ready))
+	for _, l := range append([]ChannelLimits{{Up: s.Limits.Up, Down: s.Limits.Down}}, s.Limits.Channels...) {
+		gauge(descRate, float64(l.Up), l.Channel, "up")
+		gauge(descRate, float64(l.Down), l.Channel, "down")
+	}
+	gauge(descMaxPeers, float64(s.Limits.MaxPeers), "node")
+	gauge(descMaxPeers, float64(s.Limits.MaxPeersPerRelease), "release")
 	for _, u := range s.Upstream {
 		gauge(descFollows, flag(u.Following), u.URL)
 	}

@@ -65,6 +65,7 @@ type Node struct {
 	peers   net.Listener
 	control net.Listener
 
+	limits    limits
 	releases  *keeper
 	publishMu sync.Mutex
 	ready     atomic.Bool
@@ -198,6 +199,9 @@ func (n *Node) tracks(cfg *config.Config) bool {
 // assemble makes the parts and connects them.
 func (n *Node) assemble(cfg *config.Config) (err error) {
 	n.releases = newKeeper(n)
+	if err = n.limits.set(cfg); err != nil {
+		return err
+	}
 	if n.tracks(cfg) {
 		n.tracker, err = tracker.NewServer(tracker.Config{
 			StateFile: filepath.Join(cfg.Dir, ".distd", "tracker.state"),
@@ -216,7 +220,9 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 		return err
 	}
 	n.announcing = trackerClient(n.roots, n.peers)
-	n.mirrors = httpfetch.NewClient(mirrorClient(cfg.Congestion, n.version, n.roots))
+	mc := mirrorClient(cfg.Congestion, n.version, n.roots)
+	mc.Tune = n.tune
+	n.mirrors = httpfetch.NewClient(mc)
 	for _, base := range cfg.Upstreams() {
 		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
 		if err != nil {
@@ -242,14 +248,18 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 		return nil, err
 	}
 	return swarm.New(swarm.Config{
-		Listener:   n.peers,
-		PeerID:     n.peerID,
-		Dial:       dialPeers(n.peers),
-		Encryption: policy,
-		MaxConns:   cfg.MaxPeers,
-		Memory:     int64(cfg.Memory),
-		Version:    "distd " + n.version,
-		Log:        n.log.Named("swarm"),
+		Listener:           n.peers,
+		PeerID:             n.peerID,
+		Dial:               dialPeers(n.peers),
+		Encryption:         policy,
+		MaxConns:           cfg.MaxPeers,
+		Memory:             int64(cfg.Memory),
+		Up:                 &n.limits.node.up,
+		Down:               &n.limits.node.down,
+		Tune:               n.tune,
+		MaxConnsPerTorrent: cfg.PerRelease,
+		Version:            "distd " + n.version,
+		Log:                n.log.Named("swarm"),
 	})
 }
 
@@ -266,6 +276,8 @@ func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
 		LocalOnly:  n.role != config.RoleMaster,
 		Congestion: cfg.Congestion,
 		MaxConns:   cfg.MaxClients,
+		Up:         n.upOf,
+		Tune:       n.tune,
 		Log:        n.log.Named("http"),
 	}
 	if n.tracker != nil {
@@ -379,28 +391,6 @@ func (n *Node) Ready() error {
 	}
 	if len(n.ups) > 0 {
 		return errors.New("no upstream has answered yet")
-	}
-	return nil
-}
-
-// Reload takes over the settings that can change while the node runs, and
-// reads the certificate again.
-func (n *Node) Reload(cfg *config.Config) error {
-	if cfg.Hook != "" {
-		if err := hook.Check(cfg.Hook); err != nil {
-			return err
-		}
-	}
-	old := n.cfg.Load()
-	next := *old
-	next.Hook, next.HookTimeout, next.OnHookFailure = cfg.Hook, cfg.HookTimeout, cfg.OnHookFailure
-	next.Keep, next.Expires, next.LogLevel = cfg.Keep, cfg.Expires, cfg.LogLevel
-	n.cfg.Store(&next)
-	for _, key := range config.Changed(&next, cfg) {
-		n.log.Warn("a changed setting takes effect at the next restart only", zap.String("setting", key))
-	}
-	if n.cert != nil {
-		return n.cert.Reload()
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"distd/internal/config"
 	"distd/internal/layout"
+	"distd/internal/limit"
 	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/pkg/httpfetch"
@@ -230,6 +231,7 @@ func (j *job) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer n.releases.unclaim(j.m.InfoHash)
+	rates := n.limits.channel(j.m.Channel)
 	tor, err := n.engine.Add(swarm.Spec{
 		InfoHash:  t.InfoHash,
 		Name:      j.m.Name,
@@ -239,6 +241,8 @@ func (j *job) run(ctx context.Context) (err error) {
 		Store:     ps,
 		Directing: n.role != config.RoleLeaf,
 		Priority:  j.m.Serial,
+		Up:        &rates.up,
+		Down:      &rates.down,
 	})
 	if err != nil {
 		return err
@@ -423,6 +427,7 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 		Client:          n.mirrors,
 		MaxConnsPerHost: cfg.MirrorConns,
 		TierPatience:    cfg.Patience,
+		Limiter:         limit.All{&n.limits.channel(j.m.Channel).down, &n.limits.node.down},
 		Log:             j.log.Named("mirrors"),
 	})
 }

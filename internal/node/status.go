@@ -22,6 +22,7 @@ type Status struct {
 	Releases []ReleaseStatus   `json:"releases"`
 	Upstream []UpstreamStatus  `json:"upstreams,omitempty"`
 	Trackers map[string]string `json:"trackers,omitempty"`
+	Limits   Limits            `json:"limits"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -94,7 +95,7 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}}
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
 	}

@@ -1,0 +1,182 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+)
+
+// runNode runs a node of the configuration until the test ends.
+func runNode(t *testing.T, cfg config.Config) *Node {
+	t.Helper()
+	cfg.Dir, cfg.PeerListen = t.TempDir(), "127.0.0.1:0"
+	n, err := New(&cfg, "test", zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- n.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the node ended with %v", err)
+		}
+	})
+	return n
+}
+
+func defaults(role string) config.Config {
+	cfg := config.Default()
+	cfg.Role = role
+	return cfg
+}
+
+func rate(r config.Rate) *config.Rate { return &r }
+
+// TestLimitByTheOperator: rates change over the control socket, show in status
+// and metrics, and are the configuration's again after a reload.
+func TestLimitByTheOperator(t *testing.T) {
+	cfg := defaults(config.RoleMaster)
+	cfg.Listen, cfg.Up, cfg.ChannelDown, cfg.DSCP = "127.0.0.1:0", 10<<20, []string{"web=2MiB"}, "ef"
+	n := runNode(t, cfg)
+	c, err := DialControl(n.store.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	configured := Limits{Up: 10 << 20, Channels: []ChannelLimits{{"web", 0, 2 << 20}}, MaxPeers: 500, MaxPeersPerRelease: 300, DSCP: "ef"}
+	changed := configured
+	changed.Up, changed.Down, changed.Channels = 0, 3<<20, []ChannelLimits{{"web", 1 << 20, 2 << 20}}
+	for i, step := range []struct {
+		req  LimitRequest
+		want Limits
+	}{
+		{LimitRequest{}, configured},
+		{LimitRequest{Channel: "web", Up: rate(1 << 20)}, Limits{Up: 10 << 20, Channels: changed.Channels, MaxPeers: 500, MaxPeersPerRelease: 300, DSCP: "ef"}},
+		{LimitRequest{Up: rate(0), Down: rate(3 << 20)}, changed},
+	} {
+		got, err := c.Limit(t.Context(), step.req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(step.want, *got); d != "" {
+			t.Errorf("step %d (-want +got):\n%s", i, d)
+		}
+	}
+	s, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(changed, s.Limits); d != "" {
+		t.Errorf("status (-want +got):\n%s", d)
+	}
+	families, err := n.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[float64]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			shown[m.GetGauge().GetValue()] = shown[m.GetGauge().GetValue()] || strings.HasPrefix(f.GetName(), "distd_limit_")
+		}
+	}
+	if !shown[3<<20] || !shown[2<<20] || !shown[1<<20] || !shown[500] || !shown[300] {
+		t.Errorf("the metrics do not show the limits: %v", shown)
+	}
+	if _, err := c.Limit(t.Context(), LimitRequest{Channel: "wbe", Up: rate(1 << 20)}); err == nil || ExitCode(err) != ExUsage || !strings.Contains(err.Error(), `channel "wbe" is not here`) {
+		t.Errorf("an unknown channel: %v", err)
+	}
+	next := *n.cfg.Load()
+	next.PerRelease = 7
+	if err := n.Reload(&next); err != nil {
+		t.Fatal(err)
+	}
+	configured.MaxPeersPerRelease = 7
+	if d := cmp.Diff(configured, n.Limits()); d != "" {
+		t.Errorf("after a reload (-want +got):\n%s", d)
+	}
+}
+
+// TestReloadTakesOver: what the documentation says a reload takes over, it does.
+func TestReloadTakesOver(t *testing.T) {
+	n := newNode(t)
+	before := defaults(config.RoleLeaf)
+	n.cfg.Store(&before)
+	after := before
+	after.HookTimeout, after.OnHookFailure, after.Keep, after.Expires, after.LogLevel = time.Second, "rollback", 9, time.Hour, "debug"
+	after.Hook = filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(after.Hook, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	after.MaxPeers, after.PerRelease, after.DSCP = 3, 2, "le"
+	after.Up, after.Down, after.ChannelUp, after.ChannelDown = 1<<20, 2<<20, []string{"web=3MiB"}, []string{"web=4MiB"}
+	changed := config.Changed(&before, &after)
+	for _, s := range config.Settings() {
+		if s.Reload == "yes" && !slices.Contains(changed, s.Key) {
+			t.Errorf("this test does not change %s", s.Key)
+		}
+	}
+	if err := n.Reload(&after); err != nil {
+		t.Fatal(err)
+	}
+	if left := config.Changed(n.cfg.Load(), &after); len(left) > 0 {
+		t.Errorf("not taken over: %q", left)
+	}
+	want := Limits{Up: 1 << 20, Down: 2 << 20, Channels: []ChannelLimits{{"web", 3 << 20, 4 << 20}}, MaxPeers: 3, MaxPeersPerRelease: 2, DSCP: "le"}
+	if d := cmp.Diff(want, n.Limits()); d != "" {
+		t.Errorf("limits (-want +got):\n%s", d)
+	}
+	after.ChannelUp, after.ChannelDown = nil, nil
+	if err := n.Reload(&after); err != nil || len(n.Limits().Channels) > 0 {
+		t.Errorf("limits of channels that the configuration has no more: %+v, %v", n.Limits().Channels, err)
+	}
+}
+
+// TestLimitsCountWhatFlows: all bytes from a master to a leaf go through the
+// limits of node and channel at both ends.
+func TestLimitsCountWhatFlows(t *testing.T) {
+	cfg := defaults(config.RoleMaster)
+	cfg.Listen, cfg.Up, cfg.ChannelUp = "127.0.0.1:0", 256<<20, []string{"web=200MiB"}
+	master := runNode(t, cfg)
+	cfg = defaults(config.RoleLeaf)
+	cfg.Seed, cfg.Down, cfg.ChannelDown = []string{"http://" + master.http.Addr().String()}, 250<<20, []string{"web=180MiB"}
+	leaf := runNode(t, cfg)
+	const size = 3<<20 + 17
+	src := filepath.Join(t.TempDir(), "site.bin")
+	if err := os.WriteFile(src, bytes.Repeat([]byte("0123456789abcdef!"), size/17+1)[:size], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.Publish(t.Context(), PublishRequest{Path: src, Channel: "web"}, func(int64, int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if s := leaf.Status(); len(s.Channels) == 1 && s.Channels[0].Live != "" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the leaf has nothing after a minute: %+v", leaf.Status())
+		}
+	}
+	up, down := &master.limits, &leaf.limits
+	for name, taken := range map[string]int64{
+		"the master's": up.node.up.Taken(), "the master's channel's": up.channel("web").up.Taken(),
+		"the leaf's": down.node.down.Taken(), "the leaf's channel's": down.channel("web").down.Taken(),
+	} {
+		if taken < size {
+			t.Errorf("%s limit let %d bytes through, of %d", name, taken, size)
+		}
+	}
+	if n := up.node.down.Taken() + down.node.up.Taken() + up.channel("web").down.Taken(); n > 0 {
+		t.Errorf("%d bytes counted where there is no limit", n)
+	}
+}

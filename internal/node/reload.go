@@ -1,0 +1,35 @@
+package node
+
+import (
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+	"distd/internal/hook"
+)
+
+// Reload takes over the settings that can change while the node runs, and
+// reads the certificate again.
+func (n *Node) Reload(cfg *config.Config) error {
+	if cfg.Hook != "" {
+		if err := hook.Check(cfg.Hook); err != nil {
+			return err
+		}
+	}
+	old := n.cfg.Load()
+	next := *old
+	next.Hook, next.HookTimeout, next.OnHookFailure = cfg.Hook, cfg.HookTimeout, cfg.OnHookFailure
+	next.Keep, next.Expires, next.LogLevel = cfg.Keep, cfg.Expires, cfg.LogLevel
+	next.Up, next.Down, next.ChannelUp, next.ChannelDown = cfg.Up, cfg.Down, cfg.ChannelUp, cfg.ChannelDown
+	next.MaxPeers, next.PerRelease, next.DSCP = cfg.MaxPeers, cfg.PerRelease, cfg.DSCP
+	n.cfg.Store(&next)
+	if err := n.relimit(&next); err != nil {
+		return err
+	}
+	for _, key := range config.Changed(&next, cfg) {
+		n.log.Warn("a changed setting takes effect at the next restart only", zap.String("setting", key))
+	}
+	if n.cert != nil {
+		return n.cert.Reload()
+	}
+	return nil
+}
