@@ -43,9 +43,9 @@ func (b *budget) give(n int64) {
 	}
 	b.mu.Lock()
 	b.used -= n
-	hungry := b.hungry
-	if len(hungry) > 0 {
-		b.hungry = make(map[*Torrent]struct{})
+	var hungry map[*Torrent]struct{}
+	if len(b.hungry) > 0 {
+		hungry, b.hungry = b.hungry, make(map[*Torrent]struct{})
 	}
 	b.mu.Unlock()
 	for t := range hungry {
