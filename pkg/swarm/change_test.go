@@ -51,6 +51,7 @@ func TestLowerTheLimitOfConnections(t *testing.T) {
 	busy[0].w.SendRequest(wire.Request, wire.Block{Length: 1000})
 	busy[0].flush()
 	busy[0].next(wire.Piece, wire.Reject)
+	eventually(t, 10*time.Second, "what was sent is counted", func() bool { return seed.tor.Stats().Uploaded == 1000 })
 	seed.e.SetMaxConns(1, 3)
 	for _, e := range []*enemy{busy[1], busy[2], other} {
 		if !e.closed(10 * time.Second) {

@@ -221,3 +221,14 @@ func TestChannelsKeepTheirLimits(t *testing.T) {
 		t.Errorf("%d bytes received, the node's limit let %d through", all, down.Taken())
 	}
 }
+
+// BenchmarkNoLimit is what a block costs that two limiters without a limit let
+// through.
+func BenchmarkNoLimit(b *testing.B) {
+	p := newPacer(new(limit.Bucket), new(limit.Bucket))
+	for b.Loop() {
+		if p.limited() || !p.wait(wire.DefaultBlock, nil) {
+			b.Fatal("has to wait")
+		}
+	}
+}
