@@ -363,21 +363,3 @@ func TestBookTriesNewAddressesFirst(t *testing.T) {
 		t.Error("an address that was named again is not dialled")
 	}
 }
-
-func TestGateServesThePoorestFirst(t *testing.T) {
-	now := time.Now()
-	g := newGate(1)
-	g.ask(0, 5, now)
-	poor := g.ask(0, 1, now)
-	late := g.ask(0, 9, now.Add(2*stale)) // finds that the first does not read
-	select {
-	case <-poor.ready:
-	default:
-		t.Error("the peer with the fewest pieces still waits")
-	}
-	select {
-	case <-late.ready:
-		t.Error("a peer that came later overtook it")
-	default:
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distd/pkg/swarm/serve"
 	"distd/pkg/swarm/wire"
 )
 
@@ -111,8 +112,8 @@ func (c *conn) write() {
 		var paid <-chan struct{}
 		if s.turn == nil && c.up.len() > 0 {
 			if paid = s.pay(); paid == nil {
-				s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()), time.Now())
-				poke.Reset(stale)
+				s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()))
+				poke.Reset(serve.Stale)
 			}
 		}
 		var ready chan struct{}
@@ -133,8 +134,8 @@ func (c *conn) write() {
 		case <-ready:
 		case <-poke.C:
 			if s.turn != nil {
-				c.t.e.gate.poke(time.Now())
-				poke.Reset(stale)
+				c.t.e.gate.poke()
+				poke.Reset(serve.Stale)
 			}
 		case <-c.closing:
 			return
@@ -156,7 +157,7 @@ type sender struct {
 
 func (s *sender) leave() {
 	if s.turn != nil {
-		s.c.t.e.gate.leave(s.turn, time.Now())
+		s.c.t.e.gate.leave(s.turn)
 		s.turn = nil
 	}
 }

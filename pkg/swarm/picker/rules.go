@@ -6,28 +6,28 @@ package picker
 type Rule uint
 
 const (
-	// Directing: a seed shows each leaf a few pieces at a time (director.go).
+	// Directing has a seed show each leaf a few pieces at a time (director.go).
 	// Without it the seed advertises everything.
 	Directing Rule = 1 << iota
-	// FewestFirst: what is shown is the piece with the fewest copies
+	// FewestFirst has it show the piece with the fewest copies
 	// (director.go). Without it, any.
 	FewestFirst
-	// Splitting: directing seeds that know each other begin with different
+	// Splitting has directing seeds that know each other begin with different
 	// pieces (director.go).
 	Splitting
-	// AskAll: every peer that has something is asked (request.go). Without it,
+	// AskAll has every peer asked that has something (request.go). Without it,
 	// only four at a time, as clients that choke do.
 	AskAll
-	// ShortQueues: little is asked ahead (depth.go). Without it, 1 MiB of each.
+	// ShortQueues has little asked ahead (depth.go). Without it, 2 MiB of each.
 	ShortQueues
-	// RarestFirst: the piece that the fewest peers have is begun first
+	// RarestFirst has the piece begun first that the fewest peers have
 	// (request.go). Without it, any.
 	RarestFirst
-	// WholePieces: a piece comes from one peer (request.go). Without it, its
+	// WholePieces has a piece come from one peer (request.go). Without it, its
 	// blocks are asked of whoever is free.
 	WholePieces
-	// TailTwice: at the very end a slow peer's blocks are asked of another one,
-	// too (tail.go).
+	// TailTwice has a slow peer's blocks asked of another one, too, at the very
+	// end (tail.go).
 	TailTwice
 )
 
