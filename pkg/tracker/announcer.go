@@ -32,8 +32,8 @@ type AnnouncerConfig struct {
 	Port uint16
 	// Stats returns what to tell the trackers. It must not block.
 	Stats func() Stats
-	// Peers is given the addresses that each announce brought, from the goroutine
-	// of Run.
+	// Peers is given the addresses that each announce brought, from a goroutine of
+	// Run or of the Group, one call at a time. It must not block.
 	Peers func([]netip.AddrPort)
 	// Known returns the number of peers that are known from anywhere; nil counts
 	// those of the last answer. While a leech knows fewer than NumWant (0: 50) it
@@ -50,25 +50,26 @@ type AnnouncerConfig struct {
 	announce func(ctx context.Context, u *url.URL, r *Request) (*Response, error)
 }
 
-// Announcer keeps one torrent announced to its trackers.
+// Announcer keeps one torrent announced to its trackers, by itself with Run or
+// with others in a Group.
 type Announcer struct {
 	cfg       AnnouncerConfig
 	key       uint32
 	ownClient bool
-	wake      chan struct{} // Completed was called
 	eager     time.Duration // next early wait
 	swarm     int           // size of the swarm at the last answer
 
 	mu    sync.Mutex // guards what follows; never held over I/O
 	tiers [][]*endpoint
-	owed  bool // "completed" is to be sent
-	told  bool // Completed was called before
+	group *Group // that it was added to
+	owed  bool   // "completed" is to be sent
+	told  bool   // Completed was called before
 }
 
 // NewAnnouncer makes an Announcer. Addresses that are no tracker's are left out
 // of the announcing and shown with their error in Status.
 func NewAnnouncer(cfg AnnouncerConfig) *Announcer {
-	a := &Announcer{cfg: cfg, key: rand.Uint32(), wake: make(chan struct{}, 1), eager: eagerWait}
+	a := &Announcer{cfg: cfg, key: rand.Uint32(), eager: eagerWait}
 	c := &a.cfg
 	if c.NumWant <= 0 {
 		c.NumWant = DefaultWant
@@ -101,39 +102,30 @@ func (a *Announcer) Completed() {
 	a.mu.Lock()
 	first := !a.told
 	a.told, a.owed = true, a.owed || first
+	g := a.group
 	a.mu.Unlock()
-	if first {
-		select {
-		case a.wake <- struct{}{}:
-		default:
-		}
+	if first && g != nil {
+		g.hurry(a)
 	}
 }
 
 // Run announces until ctx is done, and then tells the trackers, for at most
 // three seconds, that this peer stops. It returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
-	if a.ownClient {
-		defer a.cfg.HTTPClient.CloseIdleConnections()
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-a.wake:
-		}
-		if ctx.Err() != nil { // whatever else was ready
-			a.stop(ctx)
-			return nil
-		}
-		if wait, ok := a.round(ctx); ok {
-			timer.Reset(wait)
-		} else {
-			timer.Stop() // nothing left to ask
-		}
-	}
+	g := NewGroup()
+	g.Add(a)
+	return g.Run(ctx)
+}
+
+// hasty says whether there is something to tell, or to learn: a seed is found
+// by those who come after it.
+func (a *Announcer) hasty() bool { return a.owes() || a.cfg.Stats().Left != 0 }
+
+// owes says whether an event is still to be sent.
+func (a *Announcer) owes() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.owed
 }
 
 // round announces to the first tracker that answers and returns how long to
@@ -210,10 +202,11 @@ func (a *Announcer) nextWait(resp *Response, seed bool) time.Duration {
 	return wait + rand.N(wait/10)
 }
 
-// stop tells the trackers that know of this peer that it leaves.
+// stop tells the trackers that know of this peer that it leaves, until ctx ends.
 func (a *Announcer) stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-	defer cancel()
+	if a.ownClient {
+		defer a.cfg.HTTPClient.CloseIdleConnections()
+	}
 	var wg sync.WaitGroup
 	for _, e := range a.toStop() {
 		r := a.request(e)

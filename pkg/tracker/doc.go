@@ -7,10 +7,12 @@
 // each other, and less and less often as the swarm settles or load grows.
 //
 // The client, Announcer, keeps one torrent announced: tiers of BEP 12, events,
-// min interval, back-off, HTTP(S) and UDP.
+// min interval, back-off, HTTP(S) and UDP. A Group does that for many torrents
+// at the cost of one goroutine.
 //
-// Ownership: NewServer and NewAnnouncer start nothing. Server.Run and
-// Announcer.Run work in the goroutine of their caller; Server.ServeUDP owns its
-// readers and returns when they have ended. Server.ServeHTTP runs in the
+// Ownership: NewServer, NewAnnouncer and NewGroup start nothing. Server.Run works
+// in the goroutine of its caller. Group.Run and Announcer.Run own a goroutine for
+// each announce under way, Server.ServeUDP owns its readers; they return when
+// these have ended. Server.ServeHTTP runs in the
 // goroutines of the http.Server it is mounted in.
 package tracker
