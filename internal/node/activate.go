@@ -24,7 +24,8 @@ func (j *job) activate(ctx context.Context) error {
 	lock.Lock()
 	defer lock.Unlock()
 	j.setState(stateActivating)
-	if err := j.makeLive(ctx); err != nil {
+	changed, err := j.makeLive(ctx)
+	if err != nil {
 		return err
 	}
 	// A hook that is due runs even when a newer release is on its way: what
@@ -32,19 +33,23 @@ func (j *job) activate(ctx context.Context) error {
 	if err := j.hook(ctx); err != nil {
 		return err
 	}
-	n.prune(ctx)
+	// At a start a thousand releases may come by here that were live before: one
+	// look at what is old is enough for all of them.
+	if changed || !j.kept {
+		n.prune(ctx)
+	}
 	return nil
 }
 
 // makeLive activates the release, unless there is a newer one, or the operator
-// or a failed hook has taken it out of use.
-func (j *job) makeLive(ctx context.Context) error {
+// or a failed hook has taken it out of use. It says whether it was not live yet.
+func (j *job) makeLive(ctx context.Context) (changed bool, err error) {
 	n := j.node
 	if j.superseded() {
-		return nil
+		return false, nil
 	}
 	if id, ok := n.store.Withdrawn(j.m.Channel); ok && id == j.id {
-		return nil
+		return false, nil
 	}
 	var opts []store.ActivateOption
 	if n.cfg.Load().Hook != "" {
@@ -52,12 +57,12 @@ func (j *job) makeLive(ctx context.Context) error {
 	}
 	act, err := n.store.Activate(ctx, j.id, opts...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !act.Already {
 		j.log.Info("release is live", zap.String("path", act.LivePath), zap.String("previous", act.Previous))
 	}
-	return nil
+	return !act.Already, nil
 }
 
 // superseded says that the channel has a newer release.
@@ -209,15 +214,5 @@ func (n *Node) prune(ctx context.Context) {
 	for _, id := range removed {
 		n.releases.drop(id)
 		n.log.Info("removed an old release", zap.String("release", id))
-	}
-}
-
-// drop ends the job of a release that was removed, without waiting for it.
-func (k *keeper) drop(id string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if j := k.jobs[id]; j != nil {
-		j.gone.Store(true)
-		j.cancel()
 	}
 }

@@ -18,26 +18,30 @@ import (
 	"distd/internal/store"
 	"distd/internal/upstream"
 	"distd/pkg/torrentfile"
+	"distd/pkg/tracker"
 )
 
 // follower follows the channels of one upstream: it hears of news, verifies
 // what they point at and hands new releases to the keeper. One goroutine
-// watches, and one for each channel looks at its news.
+// watches, one announces, and one for each channel looks at its news as long as
+// there are some.
 type follower struct {
 	node   *Node
 	client *upstream.Client
 	log    *zap.Logger
+	// announces tells the upstream, a seed that is a tracker, what this node has.
+	announces *tracker.Group
 
 	answered atomic.Bool
 
 	mu      sync.Mutex
-	news    map[string]chan struct{} // by channel; capacity 1
+	news    map[string]chan struct{} // by channel that is looked at; capacity 1
 	lastErr map[string]string        // by channel, for the status
 }
 
 func newFollower(n *Node, c *upstream.Client) *follower {
 	return &follower{node: n, client: c, log: n.log.Named("follow").With(zap.String("upstream", c.Base())),
-		news: map[string]chan struct{}{}, lastErr: map[string]string{}}
+		announces: tracker.NewGroup(), news: map[string]chan struct{}{}, lastErr: map[string]string{}}
 }
 
 // reached says whether the upstream's last word was understood. One that has
@@ -51,6 +55,7 @@ func (f *follower) reached() bool {
 
 func (f *follower) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.announces.Run(ctx) })
 	g.Go(func() error {
 		return f.client.Watch(ctx, f.node.cfg.Load().Channel, func(channel string) {
 			f.mu.Lock()
@@ -70,7 +75,7 @@ func (f *follower) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// follow looks at the channel whenever there may be news, and again and again
+// follow looks at the channel as long as there may be news, and again and again
 // while looking fails for a reason that may pass.
 func (f *follower) follow(ctx context.Context, channel string, news <-chan struct{}) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
@@ -99,7 +104,22 @@ func (f *follower) follow(ctx context.Context, channel string, news <-chan struc
 			f.node.counters.refused.Add(1)
 		}
 		f.note(channel, err)
+		if err == nil && f.upToDate(channel) {
+			return nil
+		}
 	}
+}
+
+// upToDate says whether all news of the channel have been looked at. The next
+// are then for another goroutine.
+func (f *follower) upToDate(channel string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.news[channel]) > 0 {
+		return false
+	}
+	delete(f.news, channel)
+	return true
 }
 
 func (f *follower) note(channel string, err error) {

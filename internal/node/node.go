@@ -3,8 +3,9 @@
 //
 // A Node owns every goroutine of the daemon. Run starts them in one group: the
 // HTTP server, the tracker, the swarm engine, the control socket, one watcher
-// for each upstream, one goroutine for each release that is held or fetched,
-// and the watchdog of systemd. The first that fails ends all of them.
+// and one announcer for each upstream, one goroutine for each release that is
+// fetched or activated, none for one that is only seeded, and the watchdog of
+// systemd. The first that fails ends all of them.
 package node
 
 import (

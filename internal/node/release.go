@@ -26,130 +26,6 @@ import (
 	"distd/pkg/tracker"
 )
 
-// keeper keeps the node's releases: one job, with one goroutine, for each that
-// is fetched or seeded.
-type keeper struct {
-	node   *Node
-	wanted chan string // IDs of releases that shall have a job
-
-	mu     sync.Mutex
-	jobs   map[string]*job
-	claims map[string]*claim // by infohash
-
-	// activating serialises what changes the live names and runs hooks, by
-	// channel.
-	activating map[string]*sync.Mutex
-}
-
-func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}, activating: map[string]*sync.Mutex{}}
-}
-
-// want starts a job for a staged or complete release that has none.
-func (k *keeper) want(ctx context.Context, id string) {
-	select {
-	case k.wanted <- id:
-	case <-ctx.Done(): // the next start finds the release in the store
-	}
-}
-
-// run starts a job for every release that the store has a use for, then for
-// those that become wanted, and returns when all jobs have ended.
-func (k *keeper) run(ctx context.Context) error {
-	if k.node.engine == nil { // a master without peers has no jobs
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	var g errgroup.Group
-	for _, rel := range k.node.store.Releases() {
-		if rel.Complete || k.newest(rel.Manifest.Channel) == rel.ID {
-			k.start(ctx, &g, rel.ID)
-		}
-	}
-	for {
-		select {
-		case id := <-k.wanted:
-			k.start(ctx, &g, id)
-		case <-ctx.Done():
-			_ = g.Wait() // jobs report their own errors
-			return ctx.Err()
-		}
-	}
-}
-
-func (k *keeper) newest(channel string) string {
-	_, _, p, err := k.node.store.Pointer(channel)
-	if err != nil {
-		return ""
-	}
-	return p.Manifest
-}
-
-func (k *keeper) start(ctx context.Context, g *errgroup.Group, id string) {
-	rel, err := k.node.store.Release(id)
-	if err != nil {
-		k.node.log.Error("release vanished", zap.String("release", id), zap.Error(err))
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, ok := k.jobs[id]; ok {
-		return
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	j := &job{node: k.node, id: id, m: rel.Manifest, cancel: cancel, started: time.Now(),
-		log: k.node.log.Named("release").With(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
-	j.setState(stateStarting)
-	j.complete.Store(rel.Complete)
-	k.supersede(rel)
-	k.jobs[id] = j
-	g.Go(func() error {
-		defer func() {
-			cancel()
-			k.mu.Lock()
-			delete(k.jobs, id)
-			k.mu.Unlock()
-		}()
-		j.keepTrying(ctx)
-		return nil
-	})
-}
-
-// supersede ends the transfers of older releases of the same channel: nobody
-// will activate them any more. The caller holds k.mu.
-func (k *keeper) supersede(rel *store.Release) {
-	for _, j := range k.jobs {
-		if j.m.Channel == rel.Manifest.Channel && j.m.Serial < rel.Manifest.Serial && !j.complete.Load() {
-			j.log.Info("superseded by a newer release", zap.Uint64("newer", rel.Manifest.Serial))
-			j.gone.Store(true)
-			j.cancel()
-		}
-	}
-}
-
-// list returns the jobs as they are now.
-func (k *keeper) list() []*job {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	out := make([]*job, 0, len(k.jobs))
-	for _, j := range k.jobs {
-		out = append(out, j)
-	}
-	return out
-}
-
-// lock serialises activations and hooks of one channel.
-func (k *keeper) lock(channel string) *sync.Mutex {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	m, ok := k.activating[channel]
-	if !ok {
-		m = &sync.Mutex{}
-		k.activating[channel] = m
-	}
-	return m
-}
-
 // States of a job, as the status shows them.
 const (
 	stateStarting   = "starting"
@@ -169,8 +45,12 @@ type job struct {
 	id      string
 	m       *manifest.Manifest
 	log     *zap.Logger
-	cancel  context.CancelFunc
 	started time.Time
+	ctx     context.Context // ends with the job
+	cancel  context.CancelFunc
+	resting *holding // set while the job has no goroutine; guarded by the keeper's mu
+	landed  bool     // it was live, or need not be; belongs to the goroutine
+	kept    bool     // the release was complete when the node started
 
 	complete atomic.Bool
 	gone     atomic.Bool  // superseded or removed: it will not come back
@@ -180,20 +60,32 @@ type job struct {
 	mu        sync.Mutex
 	torrent   *swarm.Torrent
 	fetcher   *httpfetch.Fetcher
+	mirrors   []Mirror // what became of them, once the fetcher has ended
 	announces []*tracker.Announcer
 	fetched   time.Duration // from start to the last piece
 }
 
 func (j *job) setState(s string) { j.state.Store(s) }
 
-// keepTrying runs the job until its context ends, again after each error.
-func (j *job) keepTrying(ctx context.Context) {
+// keepTrying runs the job, again after each error, until it is at rest, or until
+// it has ended: then it reports false.
+func (j *job) keepTrying() (rests bool) {
+	ctx := j.ctx
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
 	var said repeated
 	for {
-		err := j.run(ctx)
+		h, err := j.run(ctx)
+		if err == nil {
+			if j.node.releases.rest(j, h) {
+				return true
+			}
+			err = j.letGo(h)
+		}
 		if ctx.Err() != nil {
-			return
+			return false
+		}
+		if err == nil {
+			continue // the torrent of another job is free
 		}
 		wait := retry.NextBackOff()
 		j.setState(stateWaiting)
@@ -201,75 +93,84 @@ func (j *job) keepTrying(ctx context.Context) {
 		j.log.Log(said.level(err), "release is not done; what is live stays", zap.Error(err), zap.Duration("again_in", wait))
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-time.After(wait):
 		}
 	}
 }
 
-// run takes the release through all its steps and seeds it until ctx ends.
-func (j *job) run(ctx context.Context) (err error) {
+// run takes the release through all its steps and returns what the job holds
+// while the release is seeded: nothing where another job has the torrent.
+func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	n := j.node
 	rel, err := n.store.Release(j.id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := j.readTorrent(rel)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	lay, err := j.m.Layout()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ps, err := j.openPieces(ctx, rel, lay)
-	if err != nil {
-		return err
+	h := &holding{}
+	done := false
+	defer func() {
+		if !done {
+			err = errors.Join(err, j.letGo(h))
+		}
+	}()
+	if h.pieces, err = j.openPieces(ctx, rel, lay); err != nil {
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, ps.Close()) }()
-	if rel, err = j.turn(ctx, rel, lay, ps); err != nil {
-		return err
+	if rel, h.claimed, err = j.turn(ctx, rel, lay, h.pieces); err != nil {
+		return nil, err
 	}
-	defer n.releases.unclaim(j.m.InfoHash)
+	if !h.claimed {
+		return &holding{}, nil
+	}
 	rates := n.limits.channel(j.m.Channel)
-	tor, err := n.engine.Add(swarm.Spec{
+	h.torrent, err = n.engine.Add(swarm.Spec{
 		InfoHash:  t.InfoHash,
 		Name:      j.m.Name,
 		Layout:    lay,
 		InfoBytes: t.InfoBytes,
 		Verify:    verifier(j.m),
-		Store:     ps,
+		Store:     h.pieces,
 		Directing: n.role != config.RoleLeaf,
 		Priority:  j.m.Serial,
 		Up:        &rates.up,
 		Down:      &rates.down,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, tor.Close()) }()
-	return j.transfer(ctx, rel, t, tor, ps)
+	if err := j.transfer(ctx, rel, t, h); err != nil {
+		return nil, err
+	}
+	h.pieces.CloseIdle()
+	done = true
+	return h, nil
 }
 
-// transfer runs what moves bytes for the torrent until ctx ends, and the steps
-// after the last piece once it is there.
-func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, tor *swarm.Torrent, ps *pieces.Store) error {
-	n := j.node
-	g, ctx := errgroup.WithContext(ctx)
+// transfer runs what moves bytes for the torrent until the last piece is there,
+// and takes the steps after that.
+func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, h *holding) error {
+	n, tor := j.node, h.torrent
+	h.announces = j.announcers(t.InfoHash, tor)
 	j.mu.Lock()
-	j.torrent, j.announces = tor, nil
+	j.torrent, j.announces = tor, h.announces
 	j.mu.Unlock()
 	n.admit(t.InfoHash, j.m.Name, tor)
-	defer func() {
-		// The tracker keeps the peers of the others over a restart.
-		if j.gone.Load() && !n.releases.shared(j.m.InfoHash, j) {
-			n.dismiss(t.InfoHash)
-		}
-	}()
 	n.tell(j.m.Channel)
-	for _, a := range j.announcers(t.InfoHash, tor) {
-		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
+	for i, a := range h.announces {
+		n.ups[i].announces.Add(a)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
 	if !rel.Complete && n.role == config.RoleSeed {
 		f, err := j.newFetcher(tor)
 		if err != nil {
@@ -281,34 +182,33 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 		g.Go(func() error { return ignoreCancel(f.Run(ctx)) })
 	}
 	g.Go(func() error {
-		if err := j.finish(ctx, rel, t, tor, ps); err != nil {
+		defer stop()
+		if err := j.finish(ctx, rel, t, h); err != nil {
 			return err
 		}
 		j.setState(stateSeeding)
-		<-ctx.Done()
 		return nil
 	})
-	return g.Wait()
+	err := g.Wait()
+	j.keepMirrors()
+	return err
 }
 
 // finish waits for the last piece, then commits, activates and runs the hook.
-func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, tor *swarm.Torrent, ps *pieces.Store) error {
-	n := j.node
+func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, h *holding) error {
+	n, tor := j.node, h.torrent
 	if !rel.Complete {
 		j.setState(stateFetching)
 		select {
 		case <-tor.Done():
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
-		j.mu.Lock()
-		announces := j.announces
-		j.mu.Unlock()
-		for _, a := range announces {
+		for _, a := range h.announces {
 			a.Completed()
 		}
 		s := tor.Stats()
-		if _, err := j.commit(ctx, ps, zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors])); err != nil {
+		if _, err := j.commit(ctx, h.pieces, zap.Int64("from_peers", s.Downloaded[swarm.SourcePeers]), zap.Int64("from_mirrors", s.Downloaded[swarm.SourceMirrors])); err != nil {
 			return err
 		}
 	}
@@ -341,6 +241,7 @@ func (j *job) commit(ctx context.Context, ps *pieces.Store, from ...zap.Field) (
 func (j *job) land(ctx context.Context) error {
 	j.complete.Store(true)
 	if j.node.role == config.RoleMaster {
+		j.landed = true
 		return nil
 	}
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
@@ -349,6 +250,7 @@ func (j *job) land(ctx context.Context) error {
 		j.problem.Store("")
 		err := j.activate(ctx)
 		if err == nil || ctx.Err() != nil {
+			j.landed = err == nil
 			return ctx.Err()
 		}
 		wait := retry.NextBackOff()

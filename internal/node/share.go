@@ -19,6 +19,7 @@ import (
 type claim struct {
 	job     *job
 	changed chan struct{} // closed when the job's release became complete, or the job ended
+	waiting []*job        // at rest until the job has ended
 }
 
 // claim gives the torrent of an infohash to the job. When another job has it,
@@ -34,13 +35,21 @@ func (k *keeper) claim(ih string, j *job) (ok bool, changed <-chan struct{}) {
 	return c.job == j, c.changed
 }
 
-// unclaim gives the torrent back.
+// unclaim gives the torrent back, and sets those to work that wait for it.
 func (k *keeper) unclaim(ih string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if c := k.claims[ih]; c != nil {
-		close(c.changed)
-		delete(k.claims, ih)
+	c := k.claims[ih]
+	if c == nil {
+		return
+	}
+	close(c.changed)
+	delete(k.claims, ih)
+	for _, j := range c.waiting {
+		if j.resting != nil { // it has not been ended meanwhile
+			j.resting = nil
+			k.launch(j)
+		}
 	}
 }
 
@@ -61,7 +70,7 @@ func (k *keeper) oust(ih, id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c := k.claims[ih]; c != nil && c.job.id == id {
-		c.job.cancel()
+		k.end(c.job)
 	}
 }
 
@@ -78,10 +87,10 @@ func (k *keeper) shared(ih string, than *job) bool {
 }
 
 // turn waits until the job may put its torrent into the swarm. While another
-// job has it, the release is completed and activated from what that one has.
-func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, ps *pieces.Store) (*store.Release, error) {
+// job has it, the release is completed and activated from what that one has; once
+// it is, turn returns without the torrent.
+func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, ps *pieces.Store) (_ *store.Release, mine bool, err error) {
 	k := j.node.releases
-	landed := false
 	for {
 		mine, changed := k.claim(j.m.InfoHash, j)
 		next, err := j.copied(ctx, rel, lay, ps)
@@ -89,24 +98,24 @@ func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, 
 			k.unclaim(j.m.InfoHash)
 		}
 		if mine || err != nil {
-			return next, err
+			return next, mine && err == nil, err
 		}
 		rel = next
 		j.node.tell(j.m.Channel)
 		j.setState(stateShared)
-		if rel.Complete && !landed {
-			if err := j.land(ctx); err != nil {
-				return nil, err
+		if rel.Complete {
+			if !j.landed {
+				if err := j.land(ctx); err != nil {
+					return nil, false, err
+				}
 			}
-			landed = true
-		}
-		if landed {
 			j.setState(stateSeeding)
+			return rel, false, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 )
 
@@ -149,6 +150,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 	r.Problem, _ = j.problem.Load().(string)
 	j.mu.Lock()
 	tor, f, announces, fetched := j.torrent, j.fetcher, j.announces, j.fetched
+	r.Mirrors = j.mirrors
 	j.mu.Unlock()
 	r.FetchSeconds = fetched.Seconds()
 	if tor != nil {
@@ -159,14 +161,29 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 		}
 	}
 	if f != nil {
-		for _, m := range f.Stats().Mirrors {
-			r.Mirrors = append(r.Mirrors, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Wasted: m.Wasted, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
-		}
+		r.Mirrors = mirrorsOf(f)
 	}
 	for _, a := range announces {
 		for _, t := range a.Status() {
 			trackers[t.URL] = cmp.Or(t.Error, "ok")
 		}
+	}
+}
+
+func mirrorsOf(f *httpfetch.Fetcher) []Mirror {
+	var out []Mirror
+	for _, m := range f.Stats().Mirrors {
+		out = append(out, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Wasted: m.Wasted, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
+	}
+	return out
+}
+
+// keepMirrors keeps of a fetcher that has ended what it has to tell.
+func (j *job) keepMirrors() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fetcher != nil {
+		j.mirrors, j.fetcher = mirrorsOf(j.fetcher), nil
 	}
 }
 

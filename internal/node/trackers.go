@@ -53,8 +53,9 @@ func (n *Node) tell(channel string) {
 	n.log.Debug("told listeners of a release", zap.String("channel", channel), zap.Uint64("serial", p.Serial))
 }
 
-// announcers makes one announcer for each seed that a leaf follows: each seed
-// is a tracker of its own, and knows only the leaves that told it.
+// announcers makes one announcer for each seed that a leaf follows, in their
+// order: each seed is a tracker of its own, and knows only the leaves that told
+// it.
 func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
 	n := j.node
 	if n.role != config.RoleLeaf {
@@ -75,9 +76,6 @@ func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
 			Log:        j.log.Named("announce"),
 		}))
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.announces = out
 	return out
 }
 

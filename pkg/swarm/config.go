@@ -105,7 +105,8 @@ func def[T int | int64 | time.Duration](v *T, d T) {
 }
 
 // PieceStore is where a torrent's verified pieces lie. Its methods are called
-// from several goroutines at once.
+// from several goroutines at once. If it has a method CloseIdle, that is called
+// when no peer is left, so that an idle torrent has no file open.
 type PieceStore interface {
 	// Have is a copy of the set of pieces that are there.
 	Have() *bitmap.Bitmap

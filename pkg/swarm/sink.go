@@ -25,6 +25,9 @@ func (e *badPieceError) BadPiece() bool { return true }
 // Layout is how the torrent's bytes lie in pieces and files.
 func (t *Torrent) Layout() *layout.Layout { return t.spec.Layout }
 
+// InfoHash names the torrent.
+func (t *Torrent) InfoHash() [20]byte { return t.spec.InfoHash }
+
 // Done is closed when every piece is there and durable.
 func (t *Torrent) Done() <-chan struct{} { return t.done }
 

@@ -52,7 +52,7 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 	}
 	t := &Torrent{
 		e: e, spec: s, box: newMailbox(), served: newPieceSet(n), began: time.Now(),
-		log:  e.log.With(zap.String("torrent", s.Name), zap.String("infohash", hex.EncodeToString(s.InfoHash[:]))),
+		log:  e.log.WithLazy(zap.String("torrent", s.Name), zap.String("infohash", hex.EncodeToString(s.InfoHash[:]))),
 		done: make(chan struct{}), closed: make(chan struct{}), changed: make(chan struct{}, 1),
 		book: newBook(e.cfg.AllowPeer), parts: make(map[int]*part), counts: newCounters(), broken: make(map[int]time.Time),
 	}
@@ -141,6 +141,7 @@ func (t *Torrent) run() {
 		if t.idle() {
 			t.dropStranded() // an idle torrent holds no memory that others want
 			t.settle()
+			t.rest()
 			if t.box.disown() {
 				return
 			}

@@ -99,6 +99,7 @@ func (c *conn) refuse(b wire.Block) {
 
 // write sends messages and blocks until the connection ends.
 func (c *conn) write() {
+	defer c.wrote()
 	s := sender{c: c, size: wire.DefaultBlock, pace: newPacer(c.t.spec.Up, c.t.e.cfg.Up)}
 	poke := time.NewTimer(time.Hour)
 	defer poke.Stop()
