@@ -61,7 +61,7 @@ func publishAll(t testing.TB, list []published) (dir string) {
 
 // startIdle runs a node of the role on a copy of the folder, until stop or the
 // end of the test, and returns once it seeds all that is there.
-func startIdle(t testing.TB, role, dir, upstream string) (n *Node, stop func()) {
+func startIdle(t testing.TB, role, dir, upstream string, change ...func(*config.Config)) (n *Node, stop func()) {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Role, cfg.Dir, cfg.Keep, cfg.PeerListen = role, t.TempDir(), 1<<20, "127.0.0.1:0"
@@ -72,6 +72,9 @@ func startIdle(t testing.TB, role, dir, upstream string) (n *Node, stop func()) 
 		cfg.Seed = []string{upstream}
 	} else {
 		cfg.Listen, cfg.Master = "127.0.0.1:0", upstream
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	n, err := New(&cfg, "test", zap.NewNop())
 	if err != nil {
@@ -224,6 +227,15 @@ func TestRestingReleasesAreDropped(t *testing.T) {
 	}
 	if allowed != 4 {
 		t.Errorf("the tracker serves %d torrents, want 4", allowed)
+	}
+}
+
+// TestStartRemovesOldReleases: a start with a lower keep removes what is older.
+func TestStartRemovesOldReleases(t *testing.T) {
+	dir := publishAll(t, many(12))
+	n, _ := startIdle(t, config.RoleLeaf, dir, nowhere(t), func(c *config.Config) { c.Keep = 2 })
+	if got := len(n.store.Releases()); got != 8 {
+		t.Errorf("%d releases are left of 4 channels, want 8", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"distd/internal/config"
 	"distd/internal/store"
 )
 
@@ -47,7 +48,9 @@ func (k *keeper) run(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	k.node.prune(ctx)
+	if k.node.role != config.RoleMaster { // a master does so when it publishes
+		k.node.prune(ctx)
+	}
 	for _, rel := range k.node.store.Releases() {
 		if rel.Complete || k.newest(rel.Manifest.Channel) == rel.ID {
 			k.start(ctx, rel.ID, rel.Complete)

@@ -71,6 +71,7 @@ func (k *keeper) endResting() {
 		j.resting = nil
 		k.mu.Unlock()
 		if h != nil {
+			h.announces = nil // those who announce tell the trackers by themselves
 			j.release(h)
 			k.forget(j)
 		}
