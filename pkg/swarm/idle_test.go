@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,10 +117,7 @@ func TestManyTorrents(t *testing.T) {
 	noLoops := func() bool {
 		for _, e := range []*Engine{seed.e, leaf.e} {
 			for _, tor := range e.Torrents() {
-				tor.box.mu.Lock()
-				owned := tor.box.owned
-				tor.box.mu.Unlock()
-				if owned {
+				if !idleLoop(tor) {
 					return false
 				}
 			}
@@ -162,6 +160,50 @@ func TestManyTorrents(t *testing.T) {
 		return noLoops() && runtime.NumGoroutine() <= goroutines && openFiles(t) <= files
 	})
 	first.same(t, leaf.dir)
+}
+
+// slowStore keeps whoever reads waiting, and counts how often it is told to close
+// its files.
+type slowStore struct {
+	PieceStore
+	reading, goOn chan struct{}
+	closed        atomic.Int32
+}
+
+func (s *slowStore) ReadAt(buf []byte, piece int, begin int64) error {
+	s.reading <- struct{}{}
+	<-s.goOn
+	return s.PieceStore.ReadAt(buf, piece, begin)
+}
+
+func (s *slowStore) CloseIdle() { s.closed.Add(1) }
+
+// TestFilesAreClosedAfterTheLastWriter: a file that is in use when the peer has
+// left is closed too.
+func TestFilesAreClosedAfterTheLastWriter(t *testing.T) {
+	con := newContent(t, 100, 16<<10)
+	st := &slowStore{reading: make(chan struct{}), goOn: make(chan struct{})}
+	seed := startNode(t, con, nodeOptions{seed: true, spec: func(s *Spec) { st.PieceStore, s.Store = s.Store, st }})
+	g := newGuest(t, seed.addr, con, 1)
+	g.w.Send(wire.Interested)
+	g.w.SendRequest(wire.Request, wire.Block{Length: 100})
+	if err := g.w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-st.reading
+	before := st.closed.Load()
+	_ = g.nc.Close()
+	eventually(t, time.Minute, "the peer is gone", func() bool { return st.closed.Load() > before && idleLoop(seed.tor) })
+	before = st.closed.Load()
+	close(st.goOn)
+	eventually(t, time.Minute, "files are closed after the writer", func() bool { return st.closed.Load() > before })
+}
+
+// idleLoop reports whether nobody runs the torrent's loop.
+func idleLoop(tor *Torrent) bool {
+	tor.box.mu.Lock()
+	defer tor.box.mu.Unlock()
+	return !tor.box.owned
 }
 
 // wholeStore has every piece, and nothing else.
