@@ -5,9 +5,11 @@ LINT    := bin/golangci-lint
 FUZZ    ?= 5s
 # make check RACE= has the race detector in the long tests too.
 RACE    ?= -short
+# make lab ARGS="swarm -leaves 8" runs the lab, which wants root.
+ARGS    ?= help
 export CGO_ENABLED := 0
 
-.PHONY: help build demo test check bench lint fmt fuzz clean
+.PHONY: help build demo test check bench lab lint fmt fuzz clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,6 +30,10 @@ check: fmt-check lint ## formatting, vet, lint, short tests with the race detect
 
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lab: build ## measure swarms in network namespaces, and break them: make lab ARGS="swarm -leaves 8"
+	$(GO) build -trimpath -o bin/lab ./test/lab
+	bin/lab $(ARGS)
 
 lint: $(LINT) ## run golangci-lint with the import rules
 	$(LINT) run ./...

@@ -26,12 +26,20 @@ import (
 	"time"
 
 	"distd/internal/node"
+	"distd/test/netlab/hostile"
 )
 
 // bin is the distd binary under test, built once by TestMain.
 var bin string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == hostilePeer {
+		if err := hostile.Main(context.Background(), os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code, err := buildAndRun(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
