@@ -34,6 +34,8 @@ type result struct {
 	FirstOver  float64 `json:"first_over"`
 	Spread     float64 `json:"spread_percent"` // between the first and the last
 
+	Each map[string]float64 `json:"each_s"` // all complete leaves, from the start of each
+
 	ByClient map[string]float64 `json:"last_over_by_client,omitempty"` // where there are several
 	SlowOver float64            `json:"slow_over,omitempty"`           // the last slow leaf, of its own least time
 	LateOver float64            `json:"late_over,omitempty"`           // the same of late leaves, from their start
@@ -57,13 +59,14 @@ func measure(s *netlab.Swarm, spec netlab.Spec) (*result, error) {
 	r := &result{
 		Seed: string(spec.Seed), Seeds: spec.Seeds, Leaves: len(s.Leaves), Mbit: spec.Mbit, CC: spec.Congestion, MiB: spec.Size >> 20, Files: spec.Files,
 		PieceKiB: spec.PieceLength >> 10, Copies: round(float64(sent)/float64(spec.Size), 2), SeedCPU: round(s.SeedCPU().Seconds(), 2), Differ: []string{},
-		Deceived: s.Deceived(),
+		Deceived: s.Deceived(), Each: map[string]float64{},
 	}
 	cpu := 0.0
 	for _, n := range s.Leaves {
 		cpu += n.CPU().Seconds()
 		if _, ok := n.Complete(); ok {
 			r.Complete++
+			r.Each[n.Name] = round(n.Took().Seconds(), 2)
 		}
 	}
 	r.LeafCPU = round(cpu/float64(len(s.Leaves)), 2)

@@ -122,6 +122,9 @@ func (o *options) one(ctx context.Context, clients string, f fault) (r *result, 
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	runErr := s.Run(ctx, f.do)
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return nil, errors.New("interrupted")
+	}
 	r, err = measure(s, spec)
 	if err != nil {
 		return nil, errors.Join(runErr, err)

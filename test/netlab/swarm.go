@@ -244,14 +244,17 @@ func cpu(nodes []*Node) (sum time.Duration) {
 	return sum
 }
 
-// Differ is the leaves whose content is not, to the byte, what it should be,
-// with the reason of each.
+// Differ is the complete leaves whose content is not, to the byte, what it
+// should be, with the reason of each.
 func (s *Swarm) Differ() map[string]error {
 	bad := map[string]error{}
 	if err := s.Content.intact(); err != nil {
 		bad["seeds"] = err
 	}
 	for _, n := range s.Leaves {
+		if _, ok := n.Complete(); !ok {
+			continue
+		}
 		if err := s.Content.Check(n.Dir); err != nil {
 			bad[n.Name] = err
 		}
