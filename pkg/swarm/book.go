@@ -13,6 +13,10 @@ const (
 	maxBackoff   = 2 * time.Minute
 	// fullBackoff is the delay when it was this node that had no room.
 	fullBackoff = 5 * time.Second
+	// usefulBackoff is the longest delay for an address that was of use within
+	// usefulTime: a cable that is plugged in again, a peer that is restarted.
+	usefulBackoff = time.Second
+	usefulTime    = 2 * time.Minute
 	// maxFailures in a row, after some ten minutes, make an address be left alone
 	// until somebody names it again.
 	maxFailures = 12
@@ -30,8 +34,10 @@ type addr struct {
 	next     time.Time // not to be dialled before
 	busy     bool      // connected or being dialled
 	self     bool
-	seed     bool // had everything when last seen
-	mse      bool // wants encryption from the start
+	seed     bool      // had everything when last seen
+	partner  bool      // is a directing seed
+	useful   time.Time // when a connection that had carried content ended
+	mse      bool      // wants encryption from the start
 }
 
 // book holds the addresses of one torrent. It belongs to the torrent's loop.
@@ -81,13 +87,19 @@ func (b *book) evict() bool {
 	return true
 }
 
+// need says which peers a node has a use for.
+type need struct {
+	complete bool // it has everything: seeds are of no use
+	partners bool // but directing seeds are, to split the pieces with
+}
+
 // due returns an address to dial now, nil when there is none: of those whose
 // time has come one that failed least, so that new ones do not wait behind
 // hundreds of dead ones.
-func (b *book) due(now time.Time, complete bool) *addr {
+func (b *book) due(now time.Time, n need) *addr {
 	best := -1
 	for i, a := range b.order {
-		if a.candidate(complete) && !a.next.After(now) && (best < 0 || a.failures < b.order[best].failures) {
+		if a.candidate(n) && !a.next.After(now) && (best < 0 || a.failures < b.order[best].failures) {
 			best = i
 		}
 	}
@@ -99,20 +111,22 @@ func (b *book) due(now time.Time, complete bool) *addr {
 	return a
 }
 
-// candidate reports whether the address is one to dial, now or later. Seeds are
-// not when this node is one.
-func (a *addr) candidate(complete bool) bool {
-	return !a.busy && !a.self && a.failures < maxFailures && (!complete || !a.seed)
+// candidate reports whether the address is one to dial, now or later.
+func (a *addr) candidate(n need) bool {
+	return !a.busy && !a.self && a.failures < maxFailures && (!n.complete || !a.seed || n.partners && a.partner)
 }
 
 // hopeful reports whether there are addresses to dial, now or later.
-func (b *book) hopeful(complete bool) bool {
-	return slices.ContainsFunc(b.order, func(a *addr) bool { return a.candidate(complete) })
+func (b *book) hopeful(n need) bool {
+	return slices.ContainsFunc(b.order, func(a *addr) bool { return a.candidate(n) })
 }
 
 // failed delays the next attempt.
 func (a *addr) failed(now time.Time) {
 	d := firstBackoff << min(a.failures, 10)
+	if now.Sub(a.useful) < usefulTime {
+		d = min(d, usefulBackoff)
+	}
 	a.failures++
 	a.next = now.Add(min(d, maxBackoff))
 }

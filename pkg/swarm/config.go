@@ -64,6 +64,8 @@ type Config struct {
 	// recheckEvery is how often it is tried whether an unreadable piece can be
 	// read again.
 	recheckEvery time.Duration
+	// partnerTime is how long two directing seeds without leaves stay connected.
+	partnerTime time.Duration
 }
 
 func (c *Config) setDefaults() {
@@ -75,6 +77,7 @@ func (c *Config) setDefaults() {
 	def(&c.IdleTimeout, 3*time.Minute)
 	def(&c.SyncEvery, 5*time.Second)
 	def(&c.recheckEvery, time.Minute)
+	def(&c.partnerTime, 10*time.Second)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	if c.AllowPeer == nil {
 		c.AllowPeer = func(netip.Addr) bool { return true }

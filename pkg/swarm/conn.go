@@ -49,6 +49,7 @@ type conn struct {
 	directing      bool // is a directing seed
 	kin            bool // is a distd
 	farewell       time.Time
+	alone          time.Time // since when two seeds have had no leaf
 	client         string
 	pexID, metaID  uint8
 	pexAt          time.Time

@@ -78,7 +78,7 @@ const maxDiallingPerTorrent = 24
 // dial opens connections to addresses that are due.
 func (t *Torrent) dial(now time.Time) {
 	for t.dialling < maxDiallingPerTorrent && len(t.conns)+t.dialling < int(t.e.maxPerTorrent.Load()) && !t.ended {
-		a := t.book.due(now, t.pick.Done())
+		a := t.book.due(now, t.need())
 		if a == nil {
 			return
 		}
@@ -136,6 +136,11 @@ func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
+// connectTimeout bounds the wait for a peer that does not answer at all: the
+// kernel asks again ever less often, so that beginning anew finds one sooner
+// that has come back.
+const connectTimeout = 4 * time.Second
+
 func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool) (*wire.Session, net.Conn, error) {
 	e := t.e
 	if n := e.conns.Add(1); n > e.maxConns.Load() {
@@ -144,7 +149,9 @@ func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool
 	}
 	dctx, cancel := context.WithTimeout(ctx, e.cfg.HandshakeTimeout)
 	defer cancel()
-	nc, err := e.cfg.Dial(dctx, ap)
+	cctx, stop := context.WithTimeout(dctx, connectTimeout)
+	defer stop()
+	nc, err := e.cfg.Dial(cctx, ap)
 	if err != nil {
 		e.conns.Add(-1)
 		return nil, nil, fmt.Errorf("dial: %w", err)

@@ -26,7 +26,9 @@ const (
 	// maxPEX the peers in one, as BEP 11 wants.
 	pexEvery = time.Minute
 	pexFirst = 2 * time.Second
-	maxPEX   = 50
+	// pexSeed is pexFirst for directing seeds, which should know each other soon.
+	pexSeed = 300 * time.Millisecond
+	maxPEX  = 50
 	// maxMetaServed bounds how often the metadata is sent over one connection.
 	maxMetaServed = 4
 )
@@ -79,6 +81,9 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
 	if h.M[extDirectingName] != 0 {
 		c.directing = true
+		if c.addr != nil {
+			c.addr.partner = true
+		}
 		t.pick.Exempt(c.pe, seedID(c.s.PeerID))
 	}
 	if c.s.Incoming && h.Port != 0 && c.addr == nil {
@@ -153,7 +158,11 @@ func (t *Torrent) pexCame(c *conn, data []byte) error {
 // tickPEX tells a peer whom else we are connected to, what changed since the
 // last time.
 func (t *Torrent) tickPEX(c *conn, now time.Time) {
-	if c.pexID == 0 || now.Sub(c.since) < pexFirst || now.Sub(c.pexAt) < pexEvery {
+	first := pexFirst
+	if c.directing {
+		first = pexSeed
+	}
+	if c.pexID == 0 || now.Sub(c.since) < first || now.Sub(c.pexAt) < pexEvery {
 		return
 	}
 	c.pexAt = now

@@ -94,7 +94,7 @@ func (t *Torrent) admit(c *conn) error {
 		keepOld := old.s.Incoming == c.s.Incoming
 		if !keepOld {
 			keepOld = bytes.Compare(t.opener(old), t.opener(c)) > 0
-		} else if time.Now().UnixNano()-old.lastRead.Load() > int64(30*time.Second) {
+		} else if old.unheard(time.Now()) > unheard {
 			keepOld = false // the old one is likely dead and the peer knows it
 		}
 		if keepOld {
@@ -337,7 +337,10 @@ func (t *Torrent) forget(c *conn) {
 		c.addr.seed = c.addr.seed || c.directing && t.pick.Done()
 		if !c.blamed {
 			// Only a connection that was of use makes the next attempt come soon.
-			if c.down+c.w.BlockBytes() > 0 || now.Sub(c.since) > time.Minute {
+			if c.down+c.w.BlockBytes() > 0 {
+				c.addr.useful = now
+			}
+			if c.addr.useful.Equal(now) || now.Sub(c.since) > time.Minute {
 				c.addr.failures = 0
 			}
 			c.addr.failed(now)
@@ -351,9 +354,20 @@ func (t *Torrent) forget(c *conn) {
 	t.signalChanged()
 }
 
-// silence is how long a peer may leave requests unanswered before it is
-// dropped, beyond the time after which others are asked.
-const silence = 30 * time.Second
+// Bounds of how long a peer may leave requests unanswered, beyond the time after
+// which others are asked, before it is dropped.
+const (
+	silence = 30 * time.Second
+	// unheard is for one of which nothing at all is heard. Its cable may be
+	// unplugged: TCP would take as long again as the outage to notice that it is
+	// back, while a new connection is there in a moment.
+	unheard = 5 * time.Second
+)
+
+// unheard is how long nothing has come from the peer.
+func (c *conn) unheard(now time.Time) time.Duration {
+	return time.Duration(now.UnixNano() - c.lastRead.Load())
+}
 
 // tickConns looks after connections: keep-alives, peers that do not answer.
 func (t *Torrent) tickConns(now time.Time) {
@@ -363,7 +377,7 @@ func (t *Torrent) tickConns(now time.Time) {
 			c.snubbedSince = time.Time{}
 		case c.snubbedSince.IsZero():
 			c.snubbedSince = now
-		case now.Sub(c.snubbedSince) > silence:
+		case now.Sub(c.snubbedSince) > silence, now.Sub(c.snubbedSince) > unheard && c.unheard(now) > unheard:
 			t.drop(c, errSilent)
 			continue
 		}
@@ -375,5 +389,6 @@ func (t *Torrent) tickConns(now time.Time) {
 		}
 		t.tickPEX(c, now)
 		t.dropSeed(c)
+		t.dropPartner(c, now)
 	}
 }

@@ -344,22 +344,22 @@ func TestBookTriesNewAddressesFirst(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	fresh := b.add(SourceTracker, ap(200))
-	if a := b.due(now, false); a != fresh {
+	if a := b.due(now, need{}); a != fresh {
 		t.Errorf("dialled %v before the new address", a.ap)
 	}
 	fresh.busy = true
 	dials := 0
 	for range 10000 {
-		if a := b.due(now, false); a != nil {
+		if a := b.due(now, need{}); a != nil {
 			a.failed(now)
 			dials++
 		}
 		now = now.Add(time.Second)
 	}
-	if dials > 100*maxFailures || b.hopeful(false) {
-		t.Errorf("dead addresses were dialled %d times, more to come: %v", dials, b.hopeful(false))
+	if dials > 100*maxFailures || b.hopeful(need{}) {
+		t.Errorf("dead addresses were dialled %d times, more to come: %v", dials, b.hopeful(need{}))
 	}
-	if a := b.add(SourceTracker, ap(7)); b.due(now.Add(maxBackoff), false) != a {
+	if a := b.add(SourceTracker, ap(7)); b.due(now.Add(maxBackoff), need{}) != a {
 		t.Error("an address that was named again is not dialled")
 	}
 }

@@ -185,7 +185,7 @@ func (t *Torrent) idle() bool {
 	if t.ended {
 		return true
 	}
-	return !t.disk.stuck() && !t.disk.syncing && !t.unsynced() && len(t.broken) == 0 && !t.book.hopeful(t.pick.Done())
+	return !t.disk.stuck() && !t.disk.syncing && !t.unsynced() && len(t.broken) == 0 && !t.book.hopeful(t.need())
 }
 
 // pace is the time between two ticks.

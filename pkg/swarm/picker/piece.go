@@ -12,10 +12,17 @@ type piece struct {
 	length  int
 	got     []bool
 	asked   []uint8 // running requests for each block
+	last    []ask   // the last of them
 	missing int     // blocks
 	next    int     // no block below it wants asking
 	owner   *Peer   // nil: anybody may go on with it
 	from    []*Peer // who sent blocks of it
+}
+
+// ask is who was asked for a block, and when.
+type ask struct {
+	pe *Peer
+	at time.Duration
 }
 
 func (a *piece) full() bool { return a.missing == 0 }
@@ -61,7 +68,7 @@ func (a *piece) unasked() (int, bool) {
 func (p *Picker) start(i int, pe *Peer) *piece {
 	n := p.pieceLength(i)
 	blocks := (n + BlockSize - 1) / BlockSize
-	a := &piece{index: i, length: n, got: make([]bool, blocks), asked: make([]uint8, blocks), missing: blocks, owner: pe}
+	a := &piece{index: i, length: n, got: make([]bool, blocks), asked: make([]uint8, blocks), last: make([]ask, blocks), missing: blocks, owner: pe}
 	p.active[i] = a
 	p.order = append(p.order, a)
 	pe.pieces = append(pe.pieces, a)

@@ -54,6 +54,7 @@ func (p *Picker) ask(pe *Peer, a *piece, block, n int, now time.Duration, dst []
 	r := a.request(block, n)
 	for b := range a.blocks(r) {
 		a.asked[b]++
+		a.last[b] = ask{pe, now}
 	}
 	pe.outBytes += r.Length
 	if pe.lost > 0 {

@@ -10,13 +10,15 @@ const (
 	slowPatience = 3 * time.Second
 	// tailDepth bounds what is asked twice of one peer.
 	tailDepth = 64 * kib
-	// maxAsked is how many peers may be asked for one block.
+	// maxAsked is how many peers may be asked for one block, and askAgain after
+	// which time one more: all of them may be of the kind that never answers.
 	maxAsked = 2
+	askAgain = time.Second
 )
 
 // tail asks an idle peer for blocks that another peer is slow to send. It is
 // the only place where bytes may come twice, so it waits for the very end, or
-// for an owner that is hopelessly slow.
+// for a peer that is hopelessly slow.
 func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Request) []Request {
 	if pe.snubbed || p.without(TailTwice) {
 		return dst
@@ -30,14 +32,13 @@ func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Reques
 		if pe.outBytes >= depth || len(pe.out) >= pe.limit {
 			return dst
 		}
-		if a.full() || a.owner == pe || !pe.may(a.index) || !p.slower(a, pe, now, patience) {
-			continue
-		}
-		if p.single.has(a.index) {
+		switch {
+		case a.full() || !pe.may(a.index):
+		case !p.single.has(a.index):
+			dst = p.double(a, pe, now, depth, patience, dst)
+		case a.owner != pe && (a.owner == nil || slower(a.owner, a.left(), pe, now, patience)):
 			p.steal(a, pe)
 			dst = p.rest(a, pe, now, depth, dst)
-		} else {
-			dst = p.double(a, pe, now, depth, dst)
 		}
 	}
 	if p.Endgame() && room > len(p.active) && pe.outBytes < depth {
@@ -63,16 +64,13 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 	return dst
 }
 
-// slower reports whether the owner of a piece will need longer for the rest of
-// it than the peer would, by more than a little.
-func (p *Picker) slower(a *piece, pe *Peer, now, patience time.Duration) bool {
-	if a.owner == nil {
-		return true
-	}
+// slower reports whether a peer will need longer for what was asked of it and n
+// bytes more than the other would, by more than a little.
+func slower(o *Peer, n int, pe *Peer, now, patience time.Duration) bool {
 	// One that has been silent will be so for as long again, whatever its rate
 	// was.
-	own := max(a.owner.eta(a.left()+a.owner.outBytes, now), 2*a.owner.silence(now))
-	return own > patience && own > 2*pe.eta(a.left()+pe.outBytes, now)
+	own := max(o.eta(n+o.outBytes, now), 2*o.silence(now))
+	return own > patience && own > 2*pe.eta(n+pe.outBytes, now)
 }
 
 // silence is how long the peer has left its requests unanswered.
@@ -93,16 +91,29 @@ func (pe *Peer) eta(n int, now time.Duration) time.Duration {
 	return time.Duration(float64(n) / max(rate, kib) * float64(time.Second))
 }
 
-// double asks for the blocks of a piece from its end, where the owner comes
-// last.
-func (p *Picker) double(a *piece, pe *Peer, now time.Duration, depth int, dst []Request) []Request {
+// double asks for the blocks of a piece from its end, where its owner comes
+// last. What counts for a block is who was asked for it, who need not be the
+// owner: a peer that takes requests and never answers may hold the last of them.
+func (p *Picker) double(a *piece, pe *Peer, now time.Duration, depth int, patience time.Duration, dst []Request) []Request {
 	for b := len(a.got) - 1; b >= 0 && pe.outBytes < depth && len(pe.out) < pe.limit; b-- {
-		if a.got[b] || a.asked[b] >= maxAsked || pe.asked(a.index, b) {
-			continue
+		if !a.got[b] && p.late(a, b, pe, now, patience) && !pe.asked(a.index, b) {
+			dst = p.ask(pe, a, b, 1, now, dst)
 		}
-		dst = p.ask(pe, a, b, 1, now, dst)
 	}
 	return dst
+}
+
+// late reports whether the peer should be asked for a block because whoever is
+// to send it is slow.
+func (p *Picker) late(a *piece, b int, pe *Peer, now, patience time.Duration) bool {
+	if a.asked[b] == 0 {
+		return a.owner == nil || a.owner != pe && slower(a.owner, a.left(), pe, now, patience)
+	}
+	l := a.last[b]
+	if a.asked[b] >= maxAsked && now-l.at < askAgain {
+		return false
+	}
+	return l.pe != pe && slower(l.pe, 0, pe, now, patience)
 }
 
 // asked reports whether the peer has a request that names the block.

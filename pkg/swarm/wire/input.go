@@ -99,7 +99,7 @@ func (in *input) resize(size int) {
 func (in *input) adapt(got, free int) {
 	size := len(in.buf)
 	switch {
-	case got == free && free >= size/2 && size < in.max:
+	case got == free && free >= size/2 && size < in.max && in.raw == nil:
 		in.small = 0
 		in.resize(min(size*2, in.max))
 	case got > size/8 || size <= MinReadBuffer:
