@@ -107,7 +107,7 @@ func Default() Config {
 		PerRelease:    300,
 		MaxClients:    4096,
 		MirrorConns:   64,
-		Memory:        256 << 20,
+		Memory:        24 << 20,
 		Congestion:    "bbr",
 		Poll:          10 * time.Second,
 		Patience:      30 * time.Second,

@@ -32,7 +32,7 @@ type Config struct {
 	// them.
 	MaxConns, MaxConnsPerTorrent int
 	// Memory bounds the bytes of pieces that are being fetched or verified, of
-	// all torrents together (default 64 MiB).
+	// all torrents together (default 24 MiB).
 	Memory int64
 	// Up and Down bound what is sent to peers and received from them, in bytes of
 	// content; nil means no limit. What Deliver brings does not count here.
@@ -71,7 +71,7 @@ type Config struct {
 func (c *Config) setDefaults() {
 	def(&c.MaxConns, 1000)
 	def(&c.MaxConnsPerTorrent, 300)
-	def(&c.Memory, 64<<20)
+	def(&c.Memory, 24<<20)
 	def(&c.UploadSlots, 16)
 	def(&c.HandshakeTimeout, 10*time.Second)
 	def(&c.IdleTimeout, 3*time.Minute)

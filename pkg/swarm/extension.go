@@ -31,6 +31,9 @@ const (
 	maxPEX  = 50
 	// maxMetaServed bounds how often the metadata is sent over one connection.
 	maxMetaServed = 4
+	// maxMetaWaiting is how many bytes may wait for a peer that asks for metadata:
+	// hundreds of peers that do not read what they ask for must not fill memory.
+	maxMetaWaiting = 256 << 10
 )
 
 // greetExtended sends the handshake of BEP 10.
@@ -118,7 +121,8 @@ func (t *Torrent) metadata(c *conn, data []byte) error {
 	info := t.spec.InfoBytes
 	parts := wire.MetadataParts(len(info))
 	answer := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: m.Piece}
-	if m.Piece < parts && c.metaServed < maxMetaServed*parts {
+	waiting, _ := c.w.Queued()
+	if m.Piece < parts && c.metaServed < maxMetaServed*parts && waiting < maxMetaWaiting {
 		c.metaServed++
 		begin := m.Piece * wire.MetadataBlock
 		answer.Kind, answer.TotalSize = wire.MetadataData, len(info)

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"slices"
 	"sync"
 
 	"distd/pkg/swarm/wire"
@@ -8,18 +9,26 @@ import (
 
 // budget bounds the memory of pieces that are being fetched, over all torrents.
 type budget struct {
-	mu      sync.Mutex
-	limit   int64
-	used    int64
-	hungry  map[*Torrent]struct{}
-	blocks  sync.Pool // *[wire.DefaultBlock]byte
-	buffers sync.Pool // *[]byte of whole pieces
+	mu     sync.Mutex
+	limit  int64
+	used   int64
+	hungry map[*Torrent]struct{}
+	blocks sync.Pool // *[wire.DefaultBlock]byte
+
+	// spare are buffers of whole pieces for use again, spareBytes long in all.
+	// They are kept here and not in a sync.Pool, which the garbage collector
+	// empties: pieces of a few MiB would then be most of what it collects, and
+	// the memory twice of what is in use.
+	spare      []*[]byte
+	spareBytes int64
 }
+
+// sparePart is which part of the limit may be kept for use again.
+const sparePart = 4
 
 func newBudget(limit int64) *budget {
 	b := &budget{limit: limit, hungry: make(map[*Torrent]struct{})}
 	b.blocks.New = func() any { return new([wire.DefaultBlock]byte) }
-	b.buffers.New = func() any { return new([]byte) }
 	return b
 }
 
@@ -43,6 +52,9 @@ func (b *budget) give(n int64) {
 	}
 	b.mu.Lock()
 	b.used -= n
+	if b.used == 0 {
+		b.spare, b.spareBytes = nil, 0
+	}
 	var hungry map[*Torrent]struct{}
 	if len(b.hungry) > 0 {
 		hungry, b.hungry = b.hungry, make(map[*Torrent]struct{})
@@ -80,12 +92,32 @@ func (b *budget) freeBlock(p []byte) {
 
 // buffer is memory for n bytes of a piece.
 func (b *budget) buffer(n int) *[]byte {
-	p := b.buffers.Get().(*[]byte)
-	if cap(*p) < n {
-		*p = make([]byte, n)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := len(b.spare) - 1; i >= 0; i-- {
+		// Not one of another torrent that is much too long.
+		if p := b.spare[i]; cap(*p) >= n && cap(*p) <= 2*n {
+			b.spare = slices.Delete(b.spare, i, i+1)
+			b.spareBytes -= int64(cap(*p))
+			*p = (*p)[:n]
+			return p
+		}
 	}
-	*p = (*p)[:n]
-	return p
+	p := make([]byte, n)
+	return &p
 }
 
-func (b *budget) freeBuffer(p *[]byte) { b.buffers.Put(p) }
+// freeBuffer takes back what buffer gave. Nobody may use it any more.
+func (b *budget) freeBuffer(p *[]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := int64(cap(*p))
+	for len(b.spare) > 0 && b.spareBytes+n > b.limit/sparePart {
+		b.spareBytes -= int64(cap(*b.spare[0]))
+		b.spare = slices.Delete(b.spare, 0, 1)
+	}
+	if b.used > 0 && b.spareBytes+n <= b.limit/sparePart {
+		b.spare = append(b.spare, p)
+		b.spareBytes += n
+	}
+}

@@ -88,3 +88,37 @@ func TestMetadataThatIsNotHere(t *testing.T) {
 		t.Errorf("answered %+v (%v), want a refusal", a, err)
 	}
 }
+
+// A peer that asks for metadata and does not read it must not fill memory.
+func TestMetadataIsNotPiledUp(t *testing.T) {
+	const parts = 500
+	info := make([]byte, parts*wire.MetadataBlock)
+	con := newContent(t, 300<<10, 64<<10)
+	seed := startNode(t, con, nodeOptions{seed: true, spec: func(s *Spec) { s.InfoBytes = info }})
+	e := newEnemy(t, seed, con)
+	hello := wire.ExtHandshake{M: map[string]uint8{wire.ExtMetadata: 7}}
+	h, err := wire.DecodeExtHandshake(e.ask(0, hello.Encode(), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range parts {
+		m := wire.MetadataMsg{Kind: wire.MetadataRequest, Piece: i}
+		e.w.SendExtended(h.M[wire.ExtMetadata], m.Encode())
+	}
+	have := func(i uint32) { e.w.SendIndex(wire.Have, i) } // by which the end is known
+	have(1)
+	e.flush()
+	eventually(t, 10*time.Second, "all requests are handled", func() (done bool) {
+		seed.tor.call(func() {
+			for _, c := range seed.tor.conns {
+				control, _ := c.w.Queued()
+				if control > 2*maxMetaWaiting {
+					t.Errorf("%d bytes wait for a peer that does not read", control)
+				}
+				done = c.pe.Has(1)
+			}
+			done = done || len(seed.tor.conns) == 0
+		})
+		return done
+	})
+}
