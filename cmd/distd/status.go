@@ -76,6 +76,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	}
 	t.Render()
 	for _, r := range s.Releases {
+		for _, line := range explain(&r) {
+			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)
+		}
 		if r.Problem != "" {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)
 		}

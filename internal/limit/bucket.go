@@ -102,6 +102,16 @@ func (b *Bucket) Ask(n int) (ready <-chan struct{}, cancel func()) {
 	return w.ready, func() { b.leave(w) }
 }
 
+// Waiting reports whether somebody waits for the limit.
+func (b *Bucket) Waiting() bool {
+	if b.limit.Load() == 0 {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.line) > 0
+}
+
 // WaitN waits until n bytes may pass, or ctx ends and gives its error. What needs
 // no waiting passes whatever ctx says.
 func (b *Bucket) WaitN(ctx context.Context, n int) error {

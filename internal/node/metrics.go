@@ -70,6 +70,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		count(descWasted, r.Wasted, labels...)
 		count(descBad, r.BadPieces, labels...)
 		gauge(descDamaged, float64(r.Unreadable), labels...)
+		collectFlow(ch, &r)
 	}
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())

@@ -61,6 +61,7 @@ type ReleaseStatus struct {
 	HookAttempts int      `json:"hook_attempts"`
 	HookOutcome  string   `json:"hook_outcome,omitempty"`
 	Mirrors      []Mirror `json:"mirrors,omitempty"`
+	Flow
 }
 
 // Mirror is what one mirror gave for a release.
@@ -191,6 +192,7 @@ func fillSwarm(r *ReleaseStatus, t swarm.Stats) {
 	r.BytesLeft, r.Pieces, r.Have = t.BytesLeft, t.Pieces, t.Have
 	r.FromPeers, r.FromMirrors, r.Uploaded = t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded
 	r.Unreadable = t.Unreadable
+	r.Flow = flowOf(t, r.Size)
 	r.Wasted, r.BadPieces, r.Peers = t.Wasted, int64(t.BadPieces), len(t.Peers)
 	if t.DiskError != nil && r.Problem == "" {
 		r.Problem = t.DiskError.Error()

@@ -29,6 +29,7 @@ type conn struct {
 
 	have      atomic.Int32 // pieces that the peer has, for the gate
 	lastRead  atomic.Int64 // unix nanoseconds
+	throttled atomic.Bool  // a limit keeps blocks from being read
 	cancelled atomic.Int64 // requests taken back, whose answers may still come
 
 	mu    sync.Mutex
@@ -60,6 +61,7 @@ type conn struct {
 	snubbedSince   time.Time
 	sentBytes      int64
 	sentAt         time.Time
+	gain           meter // of the pieces that the peer has, in bytes
 }
 
 // maxCredits is how many batches of a peer's messages may wait for the loop.
@@ -137,7 +139,7 @@ func (c *conn) unexpect(b wire.Block) bool {
 // until the limits let the block in: meanwhile the socket fills, and TCP slows
 // the peer down.
 func (c *conn) sink(b wire.Block) []byte {
-	if !c.slow.wait(int(b.Length), c.closing) {
+	if !c.slow.wait(int(b.Length), c.closing, &c.throttled) {
 		return nil
 	}
 	c.mu.Lock()

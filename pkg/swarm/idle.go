@@ -1,5 +1,7 @@
 package swarm
 
+import "time"
+
 // idler is a PieceStore that can close what it has open and opens it again when
 // it is needed.
 type idler interface{ CloseIdle() }
@@ -9,6 +11,7 @@ type idler interface{ CloseIdle() }
 // so there is no timer for it; peers that come and go in turn make it open them
 // anew, which costs little beside their handshakes.
 func (t *Torrent) rest() {
+	t.account(time.Now())
 	if s, ok := t.spec.Store.(idler); ok {
 		s.CloseIdle()
 	}

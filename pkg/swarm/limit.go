@@ -2,13 +2,15 @@ package swarm
 
 import (
 	"math"
+	"sync/atomic"
 
 	"distd/pkg/swarm/wire"
 )
 
 // Limiter bounds a rate of bytes of content. It is asked by many connections at
 // once and serves them in turn. Its limit may change or end at any time, which
-// must hold at once for who waits already.
+// must hold at once for who waits already. If it has a method Waiting() bool, that
+// says whether anybody waits: also who is not known to the engine.
 type Limiter interface {
 	// Ask asks for n bytes. ready is nil when they may pass now, and else is
 	// closed when they may; cancel gives up the place in line.
@@ -78,13 +80,15 @@ func (p *pacer) ask(n int) (granted int, wait <-chan struct{}) {
 }
 
 // wait waits until n bytes may pass, and reports false when stop was closed
-// before.
-func (p *pacer) wait(n int, stop <-chan struct{}) bool {
+// before. Meanwhile waiting is true.
+func (p *pacer) wait(n int, stop <-chan struct{}, waiting *atomic.Bool) bool {
+	defer waiting.Store(false)
 	for {
 		_, ready := p.ask(n)
 		if ready == nil {
 			return true
 		}
+		waiting.Store(true)
 		select {
 		case <-ready:
 		case <-stop:

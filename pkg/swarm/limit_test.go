@@ -3,6 +3,7 @@ package swarm
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,9 +226,10 @@ func TestChannelsKeepTheirLimits(t *testing.T) {
 // BenchmarkNoLimit is what a block costs that two limiters without a limit let
 // through.
 func BenchmarkNoLimit(b *testing.B) {
+	var waiting atomic.Bool
 	p := newPacer(new(limit.Bucket), new(limit.Bucket))
 	for b.Loop() {
-		if p.limited() || !p.wait(wire.DefaultBlock, nil) {
+		if p.limited() || !p.wait(wire.DefaultBlock, nil, &waiting) {
 			b.Fatal("has to wait")
 		}
 	}

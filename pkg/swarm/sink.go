@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -53,6 +54,8 @@ func (t *Torrent) Claim(source string, limit int) (first, n int) {
 			return
 		}
 		first, n = t.pick.Claim(limit)
+		t.counts.mirrored = true
+		t.account(time.Now())
 		for i := first; i < first+n; i++ {
 			t.dropPart(i)
 		}
@@ -64,6 +67,7 @@ func (t *Torrent) Claim(source string, limit int) (first, n int) {
 func (t *Torrent) Unclaim(first, n int) {
 	t.post(callEvent(func(t *Torrent) {
 		t.pick.Unclaim(first, n)
+		t.account(time.Now())
 		t.signalChanged()
 		t.pick.MarkAll()
 	}))
@@ -111,6 +115,7 @@ func (t *Torrent) Deliver(ctx context.Context, source string, piece int, data []
 			t.disk.err = nil
 		}
 		t.stored(piece)
+		t.account(time.Now())
 	}))
 	return nil
 }

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -37,9 +38,17 @@ type Stats struct {
 	DiskError  error
 	// Unreadable are the pieces that are here but cannot be read.
 	Unreadable int
-	// Waited is how long a download had to wait, by what for: peers, pieces,
-	// disk, memory.
-	Waited     map[string]time.Duration
+	// Waited is how long the download stood still, by what it waited for, Moved
+	// how long it moved, by what kept it from moving faster: HeldPeers and so on.
+	// Elapsed, how long it has taken so far or took in all, is both together.
+	Waited, Moved map[string]time.Duration
+	Elapsed       time.Duration
+	// RequestsWaited is how long requests of peers had to wait here, added up
+	// over all connections, by what for: HeldLimits, HeldTurn.
+	RequestsWaited map[string]time.Duration
+	// Copies is nil where the node is no directing seed: peers tell such of every
+	// piece, and others only of those that they lack.
+	Copies     *Copies
 	KnownAddrs int
 	Peers      []PeerStats
 }
@@ -56,7 +65,8 @@ type PeerStats struct {
 	Progress                 float64
 	Downloaded, Uploaded     int64 // bytes of content
 	Wasted                   int64
-	DownRate                 float64
+	DownRate                 float64 // what it sends us, in bytes a second
+	GainRate                 float64 // what it gets, from whomever, in bytes a second
 	Outstanding, Revealed    int
 	Choked, Interested       bool // we are
 	PeerInterested, Directed bool
@@ -71,9 +81,8 @@ type counters struct {
 	wasted    int64
 	badPieces int
 	blamed    map[netip.Addr]int
-	waited    map[string]time.Duration
-	lastTick  time.Time
 	down, up  meter
+	account
 }
 
 // meter measures a rate from a count that only grows.
@@ -88,50 +97,20 @@ func (m *meter) update(count int64, now time.Duration) {
 }
 
 func newCounters() counters {
-	return counters{sources: make(map[string]int64), blamed: make(map[netip.Addr]int), waited: make(map[string]time.Duration)}
+	return counters{sources: make(map[string]int64), blamed: make(map[netip.Addr]int), account: newAccount()}
 }
 
 // left keeps the count of a connection that ends.
 func (k *counters) left(c *conn) { k.uploaded += c.w.BlockBytes() }
 
-// tick measures rates, and what a download that does not move waits for.
+// tick measures rates, and what a download waits for.
 func (k *counters) tick(t *Torrent, now time.Time) {
 	k.down.update(k.sources[SourcePeers]+k.sources[SourceMirrors], t.now())
 	k.up.update(t.uploaded(), t.now())
-	past := now.Sub(k.lastTick)
-	k.lastTick = now
-	if t.pick.Done() || past > time.Minute {
-		return
-	}
-	if why := t.waiting(); why != "" {
-		k.waited[why] += past
-	}
-}
-
-// waiting says what keeps the download from asking for more; empty when blocks
-// are on their way.
-func (t *Torrent) waiting() string {
-	if t.disk.stuck() {
-		return "disk"
-	}
-	useful := 0
 	for _, c := range t.conns {
-		if c.pe.Outstanding() > 0 {
-			return ""
-		}
-		if c.pe.Interesting() {
-			useful++
-		}
+		c.measure(t, now)
 	}
-	switch {
-	case len(t.conns) == 0:
-		return "peers"
-	case useful == 0:
-		return "pieces"
-	case t.pick.Room() == 0:
-		return "memory"
-	}
-	return "peers"
+	t.account(now)
 }
 
 func (t *Torrent) uploaded() int64 {
@@ -151,21 +130,20 @@ func (t *Torrent) Stats() Stats {
 
 func (t *Torrent) stats() Stats {
 	now := t.now()
+	t.account(time.Now())
 	k := &t.counts
 	s := Stats{
 		Have: t.pick.Count(), Pieces: t.spec.Layout.NumPieces(), BytesLeft: t.Left(),
 		Downloaded: make(map[string]int64), Uploaded: t.uploaded(), Wasted: k.wasted + t.pick.Discarded(), BadPieces: k.badPieces,
 		Blamed: make(map[netip.Addr]int), DownRate: k.down.rate.At(now), UpRate: k.up.rate.At(now),
-		DiskErrors: t.disk.errors, DiskError: t.disk.err, Unreadable: len(t.broken), Waited: make(map[string]time.Duration), KnownAddrs: len(t.book.order),
+		DiskErrors: t.disk.errors, DiskError: t.disk.err, Unreadable: len(t.broken),
+		Waited: maps.Clone(k.waited), Moved: maps.Clone(k.moved), Elapsed: k.total(), RequestsWaited: t.queued.all(), Copies: t.copies(), KnownAddrs: len(t.book.order),
 	}
 	for name, n := range k.sources {
 		s.Downloaded[name] = n
 	}
 	for ip, n := range k.blamed {
 		s.Blamed[ip] = n
-	}
-	for why, d := range k.waited {
-		s.Waited[why] = d
 	}
 	for _, c := range t.conns {
 		s.Peers = append(s.Peers, c.stats(now, s.Pieces))
@@ -177,7 +155,7 @@ func (c *conn) stats(now time.Duration, pieces int) PeerStats {
 	return PeerStats{
 		Addr: c.remote, ID: c.s.PeerID, Client: c.client, Incoming: c.s.Incoming, Obfuscated: c.s.Obfuscated, Encrypted: c.s.Encrypted,
 		Have: c.pe.Count(), Progress: float64(c.pe.Count()) / float64(max(pieces, 1)),
-		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now),
+		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now), GainRate: c.gain.rate.At(now),
 		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.pe.Interested(),
 		PeerInterested: c.peerInterested, Directed: c.directing, Snubbed: c.pe.Snubbed(), Connected: time.Since(c.since),
 	}

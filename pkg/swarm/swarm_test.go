@@ -108,6 +108,7 @@ type nodeOptions struct {
 	seed      bool
 	directing bool
 	policy    wire.Policy
+	net       *memNet // nil: loopback
 	change    func(*Config)
 	spec      func(*Spec)
 }
@@ -131,13 +132,18 @@ func startNode(t testing.TB, c *content, o nodeOptions) *node {
 	if err := n.store.Recover(context.Background(), nil); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var ln net.Listener
+	if o.net != nil {
+		ln = o.net.listen()
+	} else if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	n.addr = ln.Addr().(*net.TCPAddr).AddrPort()
 	id := nodeCount.Add(1)
 	cfg := Config{Listener: ln, PeerID: [20]byte{19: byte(id), 18: byte(id >> 8)}, Encryption: o.policy, Log: testLog(t).With(zap.Uint16("node", n.addr.Port()))}
+	if o.net != nil {
+		cfg.Dial = o.net.dial(n.addr)
+	}
 	if o.change != nil {
 		o.change(&cfg)
 	}
@@ -159,7 +165,7 @@ func startNode(t testing.TB, c *content, o nodeOptions) *node {
 }
 
 // also adds another torrent to the node's engine.
-func (n *node) also(c *content, seed bool) *node {
+func (n *node) also(c *content, seed bool, change ...func(*Spec)) *node {
 	n.t.Helper()
 	o := &node{t: n.t, e: n.e, dir: n.t.TempDir(), addr: n.addr}
 	if seed {
@@ -173,7 +179,11 @@ func (n *node) also(c *content, seed bool) *node {
 	if err := o.store.Recover(context.Background(), nil); err != nil {
 		n.t.Fatal(err)
 	}
-	if o.tor, err = n.e.Add(Spec{InfoHash: c.hash, Name: "also", Layout: c.layout, Verify: c.verify, Store: o.store}); err != nil {
+	s := Spec{InfoHash: c.hash, Name: "also", Layout: c.layout, Verify: c.verify, Store: o.store}
+	for _, f := range change {
+		f(&s)
+	}
+	if o.tor, err = n.e.Add(s); err != nil {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() {

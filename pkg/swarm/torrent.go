@@ -26,6 +26,7 @@ type Torrent struct {
 	done    chan struct{} // closed when all is there and durable
 	closed  chan struct{} // closed by Close
 	changed chan struct{}
+	queued  queued
 	began   time.Time
 	left    atomic.Int64 // bytes of the pieces that are missing
 	careful atomic.Bool  // some pieces cannot be read
@@ -286,6 +287,7 @@ func (t *Torrent) Close() error {
 		t.finalSync()
 		clear(t.parts)
 		t.e.budget.forget(t)
+		t.account(time.Now())
 		t.e.budget.give(int64(t.pick.End()) * t.spec.Layout.PieceLength)
 	})
 	return nil

@@ -111,9 +111,8 @@ func (c *conn) write() {
 			return
 		}
 		var paid <-chan struct{}
-		if s.turn == nil && c.up.len() > 0 {
-			if paid = s.pay(); paid == nil {
-				s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()))
+		if s.turn == nil {
+			if paid = s.enter(); s.turn != nil {
 				poke.Reset(serve.Stale)
 			}
 		}
@@ -123,6 +122,7 @@ func (c *conn) write() {
 		}
 		select {
 		case <-ready:
+			s.wait.stop(&c.t.queued.turn)
 			s.send()
 			s.leave()
 			continue
@@ -152,8 +152,27 @@ type sender struct {
 	lowat int
 	list  []wire.Block
 	pace  pacer
-	paid  int  // bytes that the limits have let through and that are not sent
-	free  bool // there is no limit
+	wait  stopwatch // for the limits, or for a turn
+	paid  int       // bytes that the limits have let through and that are not sent
+	free  bool      // there is no limit
+}
+
+// enter gets in line for a turn, if there is something to send and the limits let
+// it pass. It returns a channel to wait on when they do not yet.
+func (s *sender) enter() (paid <-chan struct{}) {
+	c := s.c
+	if c.up.len() == 0 {
+		s.wait = stopwatch{}
+		return nil
+	}
+	if paid = s.pay(); paid != nil {
+		s.wait.start()
+		return paid
+	}
+	s.wait.stop(&c.t.queued.limits)
+	s.wait.start()
+	s.turn = c.t.e.gate.ask(c.t.spec.Priority, int(c.have.Load()))
+	return nil
 }
 
 func (s *sender) leave() {

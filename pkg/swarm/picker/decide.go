@@ -135,6 +135,7 @@ func (p *Picker) decide(pe *Peer, now time.Duration) {
 			return
 		}
 		if !p.grow() {
+			p.starved = true
 			p.askAll(pe, p.Help(pe, now, p.reqs[:0]))
 			return
 		}
