@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"distd/internal/manifest"
 	"distd/pkg/swarm"
 )
 
@@ -95,3 +97,17 @@ type flowCollector struct{ r *ReleaseStatus }
 
 func (c flowCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 func (c flowCollector) Collect(ch chan<- prometheus.Metric) { collectFlow(ch, c.r) }
+
+// TestNewerIsByTime: serials of different channels say nothing about which
+// release is newer.
+func TestNewerIsByTime(t *testing.T) {
+	made := func(serial uint64, s int64) uint64 {
+		return newness(&manifest.Manifest{Serial: serial, Created: time.Unix(s, 0)})
+	}
+	if made(3, 2000) <= made(900, 1000) {
+		t.Error("a release with a lower serial and a later time is not the newer one")
+	}
+	if made(1, -5) != 0 || made(1, math.MaxUint32+1) <= made(1, 5) {
+		t.Error("times long ago or far ahead are out of order")
+	}
+}

@@ -140,7 +140,7 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		Verify:    verifier(j.m),
 		Store:     h.pieces,
 		Directing: n.role != config.RoleLeaf,
-		Priority:  j.m.Serial,
+		Priority:  newness(j.m),
 		Up:        &rates.up,
 		Down:      &rates.down,
 	})
@@ -154,6 +154,10 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	done = true
 	return h, nil
 }
+
+// newness orders the releases of all channels by when they were made: serials
+// of different channels have nothing to do with each other.
+func newness(m *manifest.Manifest) uint64 { return uint64(max(0, m.Created.Unix())) }
 
 // transfer runs what moves bytes for the torrent until the last piece is there,
 // and takes the steps after that.

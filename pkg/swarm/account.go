@@ -76,6 +76,8 @@ func (t *Torrent) account(now time.Time) {
 	a := &t.counts.account
 	a.spend(now)
 	a.why, a.moving = t.held()
+	fetching := a.moving && a.why != HeldMirrors
+	t.pick.Yield(t.e.ranks.note(t, fetching))
 }
 
 // held says what holds up the download, and whether blocks are under way.

@@ -28,6 +28,7 @@ type Engine struct {
 	maxConns           atomic.Int64
 	maxPerTorrent      atomic.Int64
 	blame              *blameList
+	ranks              *ranks
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent
@@ -51,7 +52,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, gate: newGate(cfg.UploadSlots), budget: newBudget(cfg.Memory), work: newWorkQueue(),
 		verifying: make(chan struct{}, cfg.Workers), dialling: make(chan struct{}, maxDialling), greeting: make(chan struct{}, maxGreeting),
-		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(),
+		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(), ranks: newRanks(),
 	}
 	e.maxConns.Store(int64(cfg.MaxConns))
 	e.maxPerTorrent.Store(int64(cfg.MaxConnsPerTorrent))

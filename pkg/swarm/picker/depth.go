@@ -87,6 +87,9 @@ func (f *flow) floor() int {
 
 // depth is how many bytes should be under way from the peer.
 func (p *Picker) depth(pe *Peer, now time.Duration) int {
+	if p.yields {
+		return BlockSize
+	}
 	if p.without(ShortQueues) {
 		return depthCap
 	}

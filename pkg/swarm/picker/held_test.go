@@ -90,3 +90,16 @@ func TestHeld(t *testing.T) {
 		}
 	}
 }
+
+// TestYield: one block from each peer, and the full queue again afterwards.
+func TestYield(t *testing.T) {
+	p, pe := fetching(99, 99, 99)
+	p.Yield(true)
+	if p.Decide(0); len(pe.out) != 1 {
+		t.Errorf("%d blocks are under way while others go first, want 1", len(pe.out))
+	}
+	p.Yield(false)
+	if p.Decide(0); pe.outBytes < depthFloor {
+		t.Errorf("%d bytes are under way afterwards, want %d", pe.outBytes, depthFloor)
+	}
+}

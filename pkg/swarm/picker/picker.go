@@ -69,6 +69,7 @@ type Picker struct {
 	newsDue           time.Duration // when news must be told; 0: there is none
 	room              int           // pieces that may hold a buffer
 	paused, endgame   bool
+	yields            bool // to a torrent of more use
 	starved           bool // memory was short since Held was last called
 	dirty, dirtySpare []*Peer
 	acts, actsSpare   []Action

@@ -25,7 +25,8 @@ type Turn struct {
 
 // Line bounds how many connections send blocks at once. Among those that wait,
 // the torrent of the highest priority comes first, and then the peer with the
-// fewest pieces: it has the longest way to go. Serving one peer at a time was
+// fewest pieces: it has the longest way to go. A torrent of lower priority gets
+// one turn in eight. Serving one peer at a time was
 // measured to be slow, so the bound is there to keep hundreds of sockets from
 // being filled at once and not to save anything.
 type Line struct {
@@ -36,6 +37,7 @@ type Line struct {
 	holders []*Turn
 	waiting []*Turn
 	granted []*Turn
+	passed  int // turns that went past one of lower priority
 }
 
 // NewLine returns a Line that lets so many send at once.
@@ -90,6 +92,10 @@ func (l *Line) reap(now time.Duration) {
 	})
 }
 
+// overtakes is how often in a row a turn may go past one of lower priority. After
+// that the oldest of these is served: its connection must not look dead.
+const overtakes = 7
+
 // serve grants turns while there are slots.
 func (l *Line) serve(now time.Duration) {
 	for l.free > 0 && len(l.waiting) > 0 {
@@ -99,12 +105,28 @@ func (l *Line) serve(now time.Duration) {
 				best = t
 			}
 		}
+		best = l.spare(best)
 		l.waiting = without(l.waiting, best)
 		l.free--
 		best.held, best.since = true, now
 		l.holders = append(l.holders, best)
 		l.granted = append(l.granted, best)
 	}
+}
+
+// spare is the turn to serve next: the best, unless turns of lower priority have
+// been passed over too often.
+func (l *Line) spare(best *Turn) *Turn {
+	i := slices.IndexFunc(l.waiting, func(t *Turn) bool { return t.priority < best.priority })
+	switch {
+	case i < 0:
+		return best
+	case l.passed < overtakes:
+		l.passed++
+		return best
+	}
+	l.passed = 0
+	return l.waiting[i]
 }
 
 func (l *Line) before(a, b *Turn) bool {

@@ -70,3 +70,25 @@ func TestWhoGivesUpLeavesTheLine(t *testing.T) {
 		t.Errorf("%v may send, want c alone", got)
 	}
 }
+
+// TestOlderReleaseIsNotStarved: where many want a newer release, every eighth turn
+// is an older one's, of the peer that has waited longest.
+func TestOlderReleaseIsNotStarved(t *testing.T) {
+	l := NewLine(1)
+	ask(l, "newer", 2, 1, 0) // has the only slot
+	ask(l, "older", 1, 9, 0)
+	ask(l, "older too", 1, 1, 0)
+	for range 4 * overtakes {
+		ask(l, "newer", 2, 1, 0)
+	}
+	var order []any
+	for g := l.Granted(); len(g) > 0; g = l.Granted() {
+		order = append(order, g[0].Owner)
+		l.Leave(g[0], 0)
+	}
+	for name, want := range map[string]int{"older": overtakes + 1, "older too": 2 * (overtakes + 1)} {
+		if got := slices.Index(order, any(name)); got != want {
+			t.Errorf("%s has turn %d, want %d, of %v", name, got, want, order)
+		}
+	}
+}
