@@ -27,6 +27,9 @@ type Config struct {
 	Port uint16
 	// Encryption says whether peers may or must encrypt; the default is Off.
 	Encryption wire.Policy
+	// Secure protects all connections to peers, and refuses those that do not want
+	// it; nil means none. Encryption must be Off with it.
+	Secure Secure
 	// MaxConns bounds the connections in all (default 1000),
 	// MaxConnsPerTorrent those of one torrent (default 300). SetMaxConns changes
 	// them.

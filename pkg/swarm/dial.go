@@ -54,8 +54,12 @@ func (e *Engine) greet(ctx context.Context, nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	s, err := wire.Accept(ctx, nc, e.options())
+	var s *wire.Session
 	var t *Torrent
+	conn, err := e.secureServer(ctx, nc)
+	if err == nil {
+		s, err = wire.Accept(ctx, conn, e.options())
+	}
 	if err == nil {
 		if t = e.Torrent(s.InfoHash); t == nil {
 			err = ErrClosed
@@ -158,7 +162,11 @@ func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool
 	}
 	o := e.options()
 	o.InfoHash, o.Obfuscate = t.spec.InfoHash, obfuscate
-	s, err := wire.Initiate(ctx, nc, o)
+	var s *wire.Session
+	conn, err := e.secureClient(dctx, nc, ap)
+	if err == nil {
+		s, err = wire.Initiate(ctx, conn, o)
+	}
 	if err != nil {
 		e.conns.Add(-1)
 		_ = nc.Close()

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"go.uber.org/zap"
+
+	"distd/pkg/swarm/wire"
 )
 
 // Engine is one node of any number of swarms.
@@ -48,6 +50,9 @@ func New(cfg Config) (*Engine, error) {
 	cfg.setDefaults()
 	if cfg.PeerID == ([20]byte{}) {
 		return nil, errors.New("new swarm engine: no peer ID")
+	}
+	if cfg.Secure != nil && cfg.Encryption != wire.Off {
+		return nil, fmt.Errorf("new swarm engine: encryption %v inside of secured connections", cfg.Encryption)
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, gate: newGate(cfg.UploadSlots), budget: newBudget(cfg.Memory), work: newWorkQueue(),

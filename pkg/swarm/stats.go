@@ -153,7 +153,7 @@ func (t *Torrent) stats() Stats {
 
 func (c *conn) stats(now time.Duration, pieces int) PeerStats {
 	return PeerStats{
-		Addr: c.remote, ID: c.s.PeerID, Client: c.client, Incoming: c.s.Incoming, Obfuscated: c.s.Obfuscated, Encrypted: c.s.Encrypted,
+		Addr: c.remote, ID: c.s.PeerID, Client: c.client, Incoming: c.s.Incoming, Obfuscated: c.s.Obfuscated, Encrypted: c.s.Encrypted || c.t.e.cfg.Secure != nil,
 		Have: c.pe.Count(), Progress: float64(c.pe.Count()) / float64(max(pieces, 1)),
 		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now), GainRate: c.gain.rate.At(now),
 		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.pe.Interested(),
