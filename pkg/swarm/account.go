@@ -76,8 +76,7 @@ func (t *Torrent) account(now time.Time) {
 	a := &t.counts.account
 	a.spend(now)
 	a.why, a.moving = t.held()
-	fetching := a.moving && a.why != HeldMirrors
-	t.pick.Yield(t.e.ranks.note(t, fetching))
+	t.rank(now)
 }
 
 // held says what holds up the download, and whether blocks are under way.

@@ -82,7 +82,6 @@ func (p *pacer) ask(n int) (granted int, wait <-chan struct{}) {
 // wait waits until n bytes may pass, and reports false when stop was closed
 // before. Meanwhile waiting is true.
 func (p *pacer) wait(n int, stop <-chan struct{}, waiting *atomic.Bool) bool {
-	defer waiting.Store(false)
 	for {
 		_, ready := p.ask(n)
 		if ready == nil {
@@ -91,6 +90,7 @@ func (p *pacer) wait(n int, stop <-chan struct{}, waiting *atomic.Bool) bool {
 		waiting.Store(true)
 		select {
 		case <-ready:
+			waiting.Store(false)
 		case <-stop:
 			p.stop()
 			return false

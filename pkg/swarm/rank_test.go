@@ -58,3 +58,25 @@ func TestEqualReleasesShareTheLink(t *testing.T) {
 		}
 	})
 }
+
+// TestRanks: a newer release counts while it downloads and for a moment after it
+// had something under way.
+func TestRanks(t *testing.T) {
+	older, newer := &Torrent{spec: Spec{Priority: 1}}, &Torrent{spec: Spec{Priority: 2}}
+	r, now := newRanks(), time.Now()
+	r.fetches(older, now)
+	if r.newer(newer, now) || r.newer(older, now) {
+		t.Error("the only one to download gives way")
+	}
+	r.fetches(newer, now)
+	if !r.newer(older, now.Add(pause)) || r.newer(newer, now) {
+		t.Error("the older one does not give way, or the newer one does")
+	}
+	if r.newer(older, now.Add(pause+1)) {
+		t.Error("the older one gives way to one that has nothing to do")
+	}
+	r.fetches(newer, now)
+	if r.done(newer); r.newer(older, now) {
+		t.Error("the older one gives way to one that is done")
+	}
+}
