@@ -7,9 +7,11 @@ FUZZ    ?= 5s
 RACE    ?= -short
 # make lab ARGS="swarm -leaves 8" runs the lab, which wants root.
 ARGS    ?= help
+# make sim ARGS="-leaves 100" runs only a part of the table.
+SIMARGS  = $(filter-out help,$(ARGS))
 export CGO_ENABLED := 0
 
-.PHONY: help build demo test check bench lab lint fmt fuzz clean
+.PHONY: help build demo test check bench lab sim lint fmt fuzz clean
 
 help: ## what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -34,6 +36,9 @@ bench: ## run the Go benchmarks
 lab: build ## measure swarms in network namespaces, and break them: make lab ARGS="swarm -leaves 8"
 	$(GO) build -trimpath -o bin/lab ./test/lab
 	bin/lab $(ARGS)
+
+sim: ## run swarms in virtual time: make sim ARGS="-leaves 16 -only mixed", make sim ARGS=-ablation
+	$(GO) run ./test/sim $(SIMARGS)
 
 lint: $(LINT) ## run golangci-lint with the import rules
 	$(LINT) run ./...
