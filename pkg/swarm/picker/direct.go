@@ -27,6 +27,7 @@ type director struct {
 	pos   []int32
 	start []int32
 
+	firsts firsts
 	id     uint64
 	others []*Peer // directing seeds
 }
@@ -40,7 +41,7 @@ type view struct {
 }
 
 func newDirector(n int, id uint64) *director {
-	d := &director{keys: make([]int32, n), pos: make([]int32, n), start: []int32{0}, id: id}
+	d := &director{firsts: firsts{under: newBitset(n)}, keys: make([]int32, n), pos: make([]int32, n), start: []int32{0}, id: id}
 	for i := range d.pos {
 		d.pos[i] = -1
 	}
@@ -121,6 +122,7 @@ func (d *director) down(piece int) {
 
 // delivered notes that a leaf has a piece, from the seed or from anywhere.
 func (d *director) delivered(pe *Peer, piece, length int, now time.Duration) {
+	d.firsts.came(piece, now)
 	if _, ok := pe.view.revealed[piece]; ok {
 		delete(pe.view.revealed, piece)
 		pe.view.rate.Add(length, now)
@@ -143,6 +145,7 @@ func (d *director) forget(pe *Peer) {
 	slices.Sort(pending) // the order of a map would make runs differ
 	for _, i := range pending {
 		d.dec(i)
+		d.firsts.drop(i)
 	}
 	pe.view.revealed = nil
 }
@@ -173,6 +176,10 @@ const (
 	// pendingBytes is what a leaf holds at least in revealed pieces: 4 pieces
 	// of 64 KiB, 2 of 256 KiB.
 	pendingBytes = 256 * kib
+	// fewLeaves hold so much; of more, all together hold no more than these. What
+	// is shown to one is kept from the others, and with hundreds of them that
+	// was most of the content.
+	fewLeaves = 16
 	// maxPendingBytes bounds what one fast leaf may be shown ahead.
 	maxPendingBytes = 64 * mib
 	// stockHaste makes that 3 s for clients of other kinds. Some look at what
@@ -183,9 +190,13 @@ const (
 
 // Pending is how many pieces of the given length a leaf is shown ahead when it
 // has been taking rate bytes a second: few, so that the choice comes late, but
-// enough for 100 ms, so that a single fast leaf does not wait for reveals.
-func Pending(rate float64, pieceLength int64) int {
+// enough for 100 ms, so that a single fast leaf does not wait for reveals. Of
+// many leaves each is shown fewer.
+func Pending(rate float64, pieceLength int64, leaves int) int {
 	base := min(16, max(2, pendingBytes/pieceLength))
+	if n := int64(leaves); n > fewLeaves {
+		base = (base*fewLeaves + n - 1) / n
+	}
 	fast := int64(math.Ceil(min(rate*0.1, maxPendingBytes) / float64(pieceLength)))
 	return int(max(base, fast))
 }
@@ -207,13 +218,18 @@ func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
 		pe.view.revealed = make(map[int]struct{})
 	}
 	rate := pe.view.rate.At(now)
+	leaves := len(p.peers)
 	if pe.stock {
 		rate *= stockHaste
+		leaves = 1
 	}
-	for k := Pending(rate, p.cfg.PieceLength); len(pe.view.revealed) < k; {
+	for k := Pending(rate, p.cfg.PieceLength, leaves); len(pe.view.revealed) < k; {
 		i := p.pickReveal(pe)
-		if i < 0 {
+		if i < 0 || p.holds(i, now) {
 			break
+		}
+		if p.dir.keys[i] <= 1 {
+			p.dir.firsts.shown(i, now)
 		}
 		pe.view.revealed[i] = struct{}{}
 		p.dir.inc(i)

@@ -187,6 +187,7 @@ func (p *Picker) Hide(i int) {
 		return
 	}
 	p.dir.remove(i)
+	p.dir.firsts.drop(i)
 	for _, pe := range p.peers {
 		if _, ok := pe.view.revealed[i]; ok {
 			delete(pe.view.revealed, i)
@@ -229,5 +230,6 @@ func (p *Picker) Tick(now time.Duration) bool {
 	if !p.Done() {
 		p.MarkAll()
 	}
+	p.unhold(now)
 	return freed
 }

@@ -228,12 +228,16 @@ func TestDepthAndPending(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		rate  float64
-		piece int64
-		want  int
-	}{{0, 64 * kib, 4}, {0, 256 * kib, 2}, {0, 16 * kib, 16}, {0, 16 * mib, 2}, {100 * mib, 256 * kib, 40}} {
-		if got := Pending(c.rate, c.piece); got != c.want {
-			t.Errorf("Pending(%.0f, %d) = %d, want %d", c.rate, c.piece, got, c.want)
+		rate   float64
+		piece  int64
+		leaves int
+		want   int
+	}{
+		{0, 64 * kib, 1, 4}, {0, 256 * kib, 1, 2}, {0, 16 * kib, 1, 16}, {0, 16 * mib, 1, 2}, {100 * mib, 256 * kib, 1, 40},
+		{0, 64 * kib, 16, 4}, {0, 64 * kib, 32, 2}, {0, 64 * kib, 300, 1}, {0, 256 * kib, 300, 1}, {100 * mib, 256 * kib, 300, 40},
+	} {
+		if got := Pending(c.rate, c.piece, c.leaves); got != c.want {
+			t.Errorf("Pending(%.0f, %d, %d) = %d, want %d", c.rate, c.piece, c.leaves, got, c.want)
 		}
 	}
 }

@@ -12,6 +12,9 @@ const (
 	// FewestFirst has it show the piece with the fewest copies
 	// (director.go). Without it, any.
 	FewestFirst
+	// FirstCopies has it show nothing else while enough pieces are on their
+	// first way out (first.go).
+	FirstCopies
 	// Splitting has directing seeds that know each other begin with different
 	// pieces (director.go).
 	Splitting
@@ -38,6 +41,7 @@ var Rules = []struct {
 }{
 	{Directing, "directing seed"},
 	{FewestFirst, "fewest copies first"},
+	{FirstCopies, "first copies first"},
 	{Splitting, "seeds split the pieces"},
 	{AskAll, "every holder asked"},
 	{ShortQueues, "short queues"},
