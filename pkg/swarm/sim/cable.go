@@ -6,8 +6,18 @@ import (
 	"distd/pkg/swarm/picker"
 )
 
-// quantum is what the uplink sends of one socket before it comes to the next.
-const quantum = picker.BlockSize * blockPercent / 100
+// An uplink sends of one socket what takes it quantumTime before it comes to the
+// next, but a packet at least and a block at most.
+const (
+	quantumTime = 2600 * time.Microsecond
+	packet      = 1500
+	longest     = picker.BlockSize * blockPercent / 100
+)
+
+// quantum is that in bytes.
+func (c *cable) quantum() int {
+	return min(longest, max(packet, int(c.up*quantumTime.Seconds())))
+}
 
 // downQueue is what the queue before a downlink holds, in time at its rate.
 const downQueue = 60 * time.Millisecond
@@ -34,8 +44,10 @@ type portion struct {
 
 // admits reports whether the queue before the downlink has room.
 func (c *cable) admits() bool {
-	return c.inbound < max(quantum, int(c.down*downQueue.Seconds()))
+	return c.inbound < c.window()
 }
+
+func (c *cable) window() int { return max(packet, int(c.down*downQueue.Seconds())) }
 
 // enter puts a socket with something to send in the ring.
 func (n *node) enter(l *link) {
@@ -50,6 +62,7 @@ func (n *node) enter(l *link) {
 // go out together, since each is shorter than a packet.
 func (n *node) transmit() {
 	n.burst, n.bytes = n.burst[:0], 0
+	quantum := n.quantum()
 	for n.ring.len() > 0 && n.bytes < quantum {
 		l := *n.ring.first()
 		if len(n.burst) > 0 && !l.dead && !l.sendsControl() {
@@ -106,7 +119,8 @@ func (n *node) sent() {
 // is good for.
 func (n *node) arrived(bytes int) {
 	n.inbound -= bytes
-	room := (max(quantum, int(n.down*downQueue.Seconds())) - n.inbound + quantum - 1) / quantum
+	q := n.quantum()
+	room := (n.window() - n.inbound + q - 1) / q
 	for ; room > 0 && n.held.len() > 0; room-- {
 		l := n.held.pop()
 		l.held = false
