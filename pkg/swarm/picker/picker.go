@@ -218,7 +218,7 @@ func (p *Picker) Tick(now time.Duration) bool {
 		}
 		switch {
 		case len(pe.out) == 0:
-		case !pe.snubbed && pe.silence(now) > pe.patience():
+		case !pe.snubbed && pe.silence(now) > p.snubTime(pe):
 			p.snub(pe)
 			freed = true
 		case now-pe.out[0].at > forgotten:

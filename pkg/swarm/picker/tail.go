@@ -5,7 +5,8 @@ import "time"
 const (
 	// tailPatience is how long an owner may still need for its piece before
 	// another peer is asked for the same blocks: short when nothing else is
-	// left to do, long while the swarm still brings new pieces.
+	// left to do, long while the swarm still brings new pieces. Where a piece
+	// usually takes longer, it is two or four times that (fair.go).
 	tailPatience = 100 * time.Millisecond
 	slowPatience = 3 * time.Second
 	// tailDepth bounds what is asked twice of one peer.
@@ -23,9 +24,10 @@ func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Reques
 	if pe.snubbed || p.without(TailTwice) {
 		return dst
 	}
-	patience := slowPatience
+	usual := min(time.Minute, p.flow.fairTime(int(p.cfg.PieceLength)))
+	patience := max(slowPatience, 4*usual)
 	if p.Endgame() {
-		patience = tailPatience
+		patience = max(tailPatience, 2*usual)
 	}
 	depth = min(depth, tailDepth)
 	for _, a := range p.order {
@@ -36,7 +38,7 @@ func (p *Picker) tail(pe *Peer, now time.Duration, depth, room int, dst []Reques
 		case a.full() || !pe.may(a.index):
 		case !p.single.has(a.index):
 			dst = p.double(a, pe, now, depth, patience, dst)
-		case a.owner != pe && (a.owner == nil || slower(a.owner, a.left(), pe, now, patience)):
+		case a.owner != pe && (a.owner == nil || p.slower(a.owner, a.left(), pe, now, patience)):
 			p.steal(a, pe)
 			dst = p.rest(a, pe, now, depth, dst)
 		}
@@ -66,11 +68,11 @@ func (p *Picker) Help(pe *Peer, now time.Duration, dst []Request) []Request {
 
 // slower reports whether a peer will need longer for what was asked of it and n
 // bytes more than the other would, by more than a little.
-func slower(o *Peer, n int, pe *Peer, now, patience time.Duration) bool {
+func (p *Picker) slower(o *Peer, n int, pe *Peer, now, patience time.Duration) bool {
 	// One that has been silent will be so for as long again, whatever its rate
 	// was.
-	own := max(o.eta(n+o.outBytes, now), 2*o.silence(now))
-	return own > patience && own > 2*pe.eta(n+pe.outBytes, now)
+	own := max(p.eta(o, n+o.outBytes, now), 2*o.silence(now))
+	return own > patience && own > 2*p.eta(pe, n+pe.outBytes, now)
 }
 
 // silence is how long the peer has left its requests unanswered.
@@ -83,8 +85,8 @@ func (pe *Peer) silence(now time.Duration) time.Duration {
 
 // eta is how long the peer needs for n bytes at its present rate. A peer that
 // has sent nothing yet is taken for one of 1 MiB/s.
-func (pe *Peer) eta(n int, now time.Duration) time.Duration {
-	rate := pe.rate.At(now)
+func (p *Picker) eta(pe *Peer, n int, now time.Duration) time.Duration {
+	rate := p.pace(pe, now)
 	if !pe.rate.begun {
 		rate = mib
 	}
@@ -107,13 +109,13 @@ func (p *Picker) double(a *piece, pe *Peer, now time.Duration, depth int, patien
 // to send it is slow.
 func (p *Picker) late(a *piece, b int, pe *Peer, now, patience time.Duration) bool {
 	if a.asked[b] == 0 {
-		return a.owner == nil || a.owner != pe && slower(a.owner, a.left(), pe, now, patience)
+		return a.owner == nil || a.owner != pe && p.slower(a.owner, a.left(), pe, now, patience)
 	}
 	l := a.last[b]
 	if a.asked[b] >= maxAsked && now-l.at < askAgain {
 		return false
 	}
-	return l.pe != pe && slower(l.pe, 0, pe, now, patience)
+	return l.pe != pe && p.slower(l.pe, 0, pe, now, patience)
 }
 
 // asked reports whether the peer has a request that names the block.

@@ -65,6 +65,15 @@ func TestSlowLeavesHoldUpNobody(t *testing.T) {
 	}
 }
 
+// On slow links with many peers a block takes seconds, which must not be taken for
+// a peer that hangs: what others are asked for then comes twice.
+func TestSlowLinksCarryNothingTwice(t *testing.T) {
+	r := mustRun(t, shape{leaves: 16, pieces: 256, pieceKiB: 64, rate: 2 * mbit}.config())
+	if r.Last > 1.2 || r.Wasted > 16*0.02 {
+		t.Errorf("last leaf at %.3f times the least time, %.3f copies came in vain", r.Last, r.Wasted)
+	}
+}
+
 func TestLateLeavesTakeTheirOwnTime(t *testing.T) {
 	r := mustRun(t, farm(16, 1024, 64, func(c *Config) {
 		for i := 12; i < 16; i++ {
