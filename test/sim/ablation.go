@@ -10,8 +10,18 @@ import (
 // fewestServed is the rule of package serve.
 const fewestServed = "fewest pieces served first"
 
-// ablation switches off one rule after the other. Splitting is about two seeds,
-// so that it is compared with two seeds.
+// The scenarios that the rules are shown with: each rule matters in one at least.
+const (
+	equal    = "equal rates"
+	mixed    = "mixed rates"
+	fetching = "seed still fetching"
+	halves   = "two seeds at half the rate"
+)
+
+// short are those names in the head of the table.
+var short = map[string]string{equal: "equal", mixed: "mixed", fetching: "fetching", halves: "2 half seeds"}
+
+// ablation switches off one rule after the other.
 func (o *options) ablation() error {
 	type rule struct {
 		name    string
@@ -26,10 +36,10 @@ func (o *options) ablation() error {
 	cases := []struct {
 		leaves int
 		name   string
-	}{{16, "equal rates"}, {16, "mixed rates"}, {16, "two seeds"}, {100, "equal rates"}, {100, "mixed rates"}, {100, "two seeds"}}
+	}{{16, equal}, {16, mixed}, {16, fetching}, {16, halves}, {100, equal}, {100, mixed}, {100, fetching}, {100, halves}}
 	fmt.Printf("%-28s", "last leaf / seed copies")
 	for _, c := range cases {
-		fmt.Printf("  %17s", fmt.Sprintf("%d, %s", c.leaves, c.name))
+		fmt.Printf("  %17s", fmt.Sprintf("%d, %s", c.leaves, short[c.name]))
 	}
 	fmt.Println()
 	for _, r := range rules {

@@ -20,6 +20,7 @@ type options struct {
 	sizes    []int
 	only     string
 	rates    bool
+	all      bool
 	ablate   bool
 	pieces   int
 	pieceKiB int64
@@ -65,6 +66,7 @@ func (o *options) parse(args []string) error {
 	leaves := fs.String("leaves", "10,16,100,1000,10000", "numbers of leaves, with commas; none: only -rates")
 	fs.StringVar(&o.only, "only", "", "run only scenarios whose name contains `TEXT`")
 	fs.BoolVar(&o.rates, "rates", true, "run 1 to 60 leaves at 2 Mbit/s to 10 Gbit/s, too")
+	fs.BoolVar(&o.all, "all", false, "run every scenario of 1,000 leaves and more, too: each takes minutes")
 	fs.BoolVar(&o.ablate, "ablation", false, "instead of the table, switch off each rule in turn, with 16 leaves and with 100")
 	fs.IntVar(&o.pieces, "pieces", 0, "number of pieces (default: what is usual for the size)")
 	fs.Int64Var(&o.pieceKiB, "piece-kib", 0, "length of a piece in KiB (default: what is usual for the rate)")
@@ -131,6 +133,17 @@ func (o *options) change(c sim.Config) sim.Config {
 	return c
 }
 
+// usual reports whether a scenario is run without being asked for.
+func usual(leaves int, name string) bool {
+	switch {
+	case leaves >= 10000:
+		return name == "equal rates"
+	case leaves >= 1000:
+		return name == "equal rates" || name == "mixed rates" || name == "seed still fetching"
+	}
+	return true
+}
+
 // table prints a line for each scenario and run.
 func (o *options) table() error {
 	fmt.Printf("%-34s %6s %9s %7s %7s  %-11s %7s %9s %8s\n", "", "leaves", "least", "last", "median", "seed copies", "wasted", "virtual", "wall")
@@ -138,7 +151,11 @@ func (o *options) table() error {
 	for k := range uint64(o.runs) {
 		var all []sim.Scenario
 		for _, n := range o.sizes {
-			all = append(all, sim.Farm(n, o.seed+k)...)
+			for _, sc := range sim.Farm(n, o.seed+k) {
+				if o.all || o.only != "" || usual(n, sc.Name) {
+					all = append(all, sc)
+				}
+			}
 		}
 		if o.rates {
 			all = append(all, sim.Rates(o.seed+k)...)

@@ -46,6 +46,9 @@ func TestSwarmFinishesNearTheBound(t *testing.T) {
 		{"two seeds", farm(16, 512, 64, func(c *Config) { c.Seeds = append(c.Seeds, c.Seeds[0]) }), 1.12, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && len(c.cfg.Leaves) > 16 {
+				t.Skip("takes a while with the race detector")
+			}
 			r := mustRun(t, c.cfg)
 			if r.Last > c.bound || r.Sent() > c.copies {
 				t.Errorf("last leaf at %.3f times the least time (bound %.2f), %.3f copies (bound %.3f)", r.Last, c.bound, r.Sent(), c.copies)
@@ -158,6 +161,9 @@ func TestEachRuleIsWorthSomething(t *testing.T) {
 				t.Errorf("last leaf %.3f, %.3f copies; with the rule %.3f and %.3f", r.Last, r.Sent(), all.Last, all.Sent())
 			}
 		})
+	}
+	if testing.Short() {
+		return // the rest takes a while with the race detector
 	}
 	// With long queues much more is asked that another peer then brings first.
 	with := mustRun(t, farm(40, 512, 64))
