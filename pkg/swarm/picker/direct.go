@@ -28,6 +28,7 @@ type director struct {
 	start []int32
 
 	firsts firsts
+	crowd  crowd
 	id     uint64
 	others []*Peer // directing seeds
 }
@@ -37,6 +38,7 @@ type view struct {
 	revealed map[int]struct{} // and not delivered
 	rate     Rate             // of deliveries
 	exempt   bool
+	waits    bool // in the line of crowd
 	id       uint64
 }
 
@@ -125,6 +127,7 @@ func (d *director) delivered(pe *Peer, piece, length int, now time.Duration) {
 	d.firsts.came(piece, now)
 	if _, ok := pe.view.revealed[piece]; ok {
 		delete(pe.view.revealed, piece)
+		d.crowd.arrived(now)
 		pe.view.rate.Add(length, now)
 		return // the pending reveal has become a copy
 	}
@@ -145,6 +148,7 @@ func (d *director) forget(pe *Peer) {
 	slices.Sort(pending) // the order of a map would make runs differ
 	for _, i := range pending {
 		d.dec(i)
+		d.crowd.shown--
 		d.firsts.drop(i)
 	}
 	pe.view.revealed = nil
@@ -224,6 +228,9 @@ func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
 		leaves = 1
 	}
 	for k := Pending(rate, p.cfg.PieceLength, leaves); len(pe.view.revealed) < k; {
+		if p.crowded(pe, now) {
+			break
+		}
 		i := p.pickReveal(pe)
 		if i < 0 || p.holds(i, now) {
 			break
@@ -232,6 +239,7 @@ func (p *Picker) Reveals(pe *Peer, now time.Duration, dst []int) []int {
 			p.dir.firsts.shown(i, now)
 		}
 		pe.view.revealed[i] = struct{}{}
+		p.dir.crowd.shown++
 		p.dir.inc(i)
 		dst = append(dst, i)
 	}

@@ -140,6 +140,7 @@ func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
 	if p.dir != nil {
 		p.dir.delivered(pe, i, int(p.cfg.PieceLength), now)
 		p.unhold(now)
+		p.callWaiting(now)
 	}
 	p.mark(pe)
 }

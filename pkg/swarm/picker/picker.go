@@ -191,6 +191,7 @@ func (p *Picker) Hide(i int) {
 	for _, pe := range p.peers {
 		if _, ok := pe.view.revealed[i]; ok {
 			delete(pe.view.revealed, i)
+			p.dir.crowd.shown--
 			p.dir.dec(i)
 		}
 	}
@@ -231,5 +232,6 @@ func (p *Picker) Tick(now time.Duration) bool {
 		p.MarkAll()
 	}
 	p.unhold(now)
+	p.callWaiting(now)
 	return freed
 }

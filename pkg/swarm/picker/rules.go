@@ -15,6 +15,9 @@ const (
 	// FirstCopies has it show nothing else while enough pieces are on their
 	// first way out (first.go).
 	FirstCopies
+	// FewShown has it show no more than some pieces to all leaves together
+	// (crowd.go).
+	FewShown
 	// Splitting has directing seeds that know each other begin with different
 	// pieces (director.go).
 	Splitting
@@ -42,6 +45,7 @@ var Rules = []struct {
 	{Directing, "directing seed"},
 	{FewestFirst, "fewest copies first"},
 	{FirstCopies, "first copies first"},
+	{FewShown, "few pieces shown in all"},
 	{Splitting, "seeds split the pieces"},
 	{AskAll, "every holder asked"},
 	{ShortQueues, "short queues"},
