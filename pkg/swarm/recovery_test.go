@@ -363,3 +363,27 @@ func TestBookTriesNewAddressesFirst(t *testing.T) {
 		t.Error("an address that was named again is not dialled")
 	}
 }
+
+// In a large farm a node does not connect to everybody that it hears of, but
+// looks for more when those that it has are of no use.
+func TestConnectsToSomeOfMany(t *testing.T) {
+	con := newContent(t, 100<<10, 16<<10)
+	leaf := startNode(t, con, nodeOptions{})
+	for range wantedPeers + 10 {
+		leaf.knows(startNode(t, con, nodeOptions{}))
+	}
+	count := func() (n int) {
+		leaf.tor.call(func() { n = len(leaf.tor.conns) })
+		return n
+	}
+	eventually(t, 20*time.Second, "as many connections as are wanted", func() bool { return count() == wantedPeers })
+	leaf.tor.call(func() {
+		t0 := time.Now()
+		if leaf.tor.dial(t0); leaf.tor.dialling != 0 {
+			t.Errorf("%d more are being dialled", leaf.tor.dialling)
+		}
+		if leaf.tor.dial(t0.Add(2 * idlePeer)); leaf.tor.dialling == 0 {
+			t.Error("no other peer is tried though those that there are have nothing")
+		}
+	})
+}
