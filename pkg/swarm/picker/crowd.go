@@ -15,7 +15,7 @@ type crowd struct {
 const (
 	// manyShown is how many pieces are shown to all leaves together, of more than
 	// fewLeaves.
-	manyShown = 64
+	manyShown = 96
 	// crowdPatience is how long none may arrive, or crowdGaps the number of mean
 	// times between two: then those that were shown are slow or dead, and others
 	// are shown theirs.

@@ -220,8 +220,8 @@ func TestDepthAndPending(t *testing.T) {
 		base time.Duration
 		want int
 	}{
-		{0, 0, 64 * kib}, {2e6 / 8, 0, 64 * kib}, {mib, 0, mib / 10}, {10 * mib, 0, mib}, {39 * mib, 0, 2 * mib}, {500 * mib, 0, 2 * mib}, {1000 * mib, 0, 4 * mib}, {20000 * mib, 0, 16 * mib},
-		{mib, time.Millisecond, mib / 10}, {mib, 200 * time.Millisecond, mib * 2 / 5}, {10 * mib, 200 * time.Millisecond, 4 * mib},
+		{0, 0, 64 * kib}, {2e6 / 8, 0, 64 * kib}, {mib, 0, mib/10 + 32*kib}, {10 * mib, 0, mib + 32*kib}, {39 * mib, 0, 2 * mib}, {500 * mib, 0, 2 * mib}, {1000 * mib, 0, 4 * mib}, {20000 * mib, 0, 16 * mib},
+		{mib, time.Millisecond, mib/10 + 32*kib}, {mib, 200 * time.Millisecond, mib*2/5 + 32*kib}, {10 * mib, 200 * time.Millisecond, 4 * mib},
 	} {
 		if got := Depth(c.rate, c.base, 64*kib); got != c.want {
 			t.Errorf("Depth(%.0f, %v) = %d, want %d", c.rate, c.base, got, c.want)
