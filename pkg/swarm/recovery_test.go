@@ -387,3 +387,55 @@ func TestConnectsToSomeOfMany(t *testing.T) {
 		}
 	})
 }
+
+// A peer of which nothing is heard is connected to anew, one that says something
+// is given more time.
+func TestUnheardPeerIsDropped(t *testing.T) {
+	con := newContent(t, 300<<10, 64<<10)
+	leaf := startNode(t, con, nodeOptions{})
+	stallingPeer(t, leaf, con)
+	asked := func() (n int) {
+		leaf.tor.call(func() {
+			for _, c := range leaf.tor.conns {
+				n += c.pe.Outstanding()
+			}
+		})
+		return n
+	}
+	eventually(t, 10*time.Second, "the peer is asked", func() bool { return asked() > 0 })
+	leaf.tor.call(func() {
+		tor, c, now := leaf.tor, leaf.tor.conns[0], time.Now()
+		tor.pick.Tick(tor.now() + time.Minute)
+		if !c.pe.Snubbed() {
+			t.Fatal("the peer is not taken for silent")
+		}
+		c.snubbedSince = now.Add(-2 * unheard)
+		c.lastRead.Store(now.UnixNano())
+		if tor.tickConns(now); len(tor.conns) != 1 {
+			t.Error("a peer that was heard of was dropped")
+		}
+		c.lastRead.Store(now.Add(-2 * unheard).UnixNano())
+		if tor.tickConns(now); len(tor.conns) != 0 {
+			t.Error("a peer of which nothing is heard was kept")
+		}
+	})
+}
+
+func TestUsefulPeerIsDialledSoon(t *testing.T) {
+	now := time.Now()
+	useful, other := &addr{useful: now}, &addr{}
+	for range 8 {
+		useful.failed(now)
+		other.failed(now)
+	}
+	if d := useful.next.Sub(now); d > usefulBackoff {
+		t.Errorf("a peer that was of use just now is dialled after %v", d)
+	}
+	if d := other.next.Sub(now); d <= usefulBackoff {
+		t.Errorf("a peer that never was of use is dialled after %v", d)
+	}
+	later := now.Add(2 * usefulTime)
+	if useful.failed(later); useful.next.Sub(later) <= usefulBackoff {
+		t.Error("a peer is taken for one of use for ever")
+	}
+}

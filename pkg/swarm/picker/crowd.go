@@ -48,17 +48,16 @@ func (p *Picker) crowded(pe *Peer, now time.Duration) bool {
 	return true
 }
 
-// callWaiting has those looked at whose turn has come.
+// callWaiting has those in line looked at when there is a place, in their order:
+// who finds none gets in line again, behind nobody who came later.
 func (p *Picker) callWaiting(now time.Duration) {
-	if p.dir == nil {
+	if p.dir == nil || p.dir.crowd.full(now) {
 		return
 	}
 	c := &p.dir.crowd
-	for free := manyShown - c.shown; len(c.waiting) > 0 && (free > 0 || !c.full(now)); free-- {
-		pe := c.waiting[0]
-		c.waiting[0] = nil
-		c.waiting = c.waiting[1:]
-		pe.view.waits = false
+	for i, pe := range c.waiting {
+		c.waiting[i], pe.view.waits = nil, false
 		p.mark(pe)
 	}
+	c.waiting = c.waiting[:0]
 }

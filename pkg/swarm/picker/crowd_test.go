@@ -57,6 +57,23 @@ func TestFewPiecesAreShownToMany(t *testing.T) {
 	}
 }
 
+// Leaves that went away while they stood in line must not use up the places of
+// those behind them.
+func TestLineSkipsWhoHasLeft(t *testing.T) {
+	p, leaves := crowdOf(manyShown + 10)
+	first := shownTo(p, 0)
+	for _, gone := range leaves[manyShown : manyShown+9] {
+		p.Remove(gone)
+	}
+	shownTo(p, 0) // Remove has everybody looked at: nobody finds a place
+	for piece := range first[0].view.revealed {
+		p.SetHave(first[0], piece, time.Millisecond)
+	}
+	if got := shownTo(p, time.Millisecond); len(got) != 1 || got[0] != leaves[manyShown+9] {
+		t.Errorf("%d leaves are shown something, want the only one that still waits", len(got))
+	}
+}
+
 func TestFewLeavesAreNotHeldUp(t *testing.T) {
 	p, leaves := crowdOf(fewLeaves)
 	for _, l := range leaves {

@@ -35,10 +35,9 @@ const (
 // Depth is how many bytes should be asked of a peer and not yet have come,
 // when it sends rate bytes a second and has never answered faster than base:
 // 100 ms of the rate, or two times base where that is longer, and half of floor,
-// at least floor;
-// at most 2 MiB, or 4 ms of the rate or two times base where they hold more,
-// and never more than 16 MiB. Short queues let the choice of the next piece wait
-// until the swarm is known better. The half of floor is what makes a rate grow:
+// at least floor; at most 2 MiB, or 4 ms of the rate or two times base where they
+// hold more, and never more than 16 MiB. Short queues let the choice of the next
+// piece wait until the swarm is known better. The half of floor is what makes a rate grow:
 // where an answer takes 100 ms, since others' blocks stand before it, a queue of
 // 100 ms brings just the rate that it was made for, however much the link could.
 func Depth(rate float64, base time.Duration, floor int) int {

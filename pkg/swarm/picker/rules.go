@@ -6,11 +6,11 @@ package picker
 type Rule uint
 
 const (
-	// Directing has a seed show each leaf a few pieces at a time (director.go).
+	// Directing has a seed show each leaf a few pieces at a time (direct.go).
 	// Without it the seed advertises everything.
 	Directing Rule = 1 << iota
 	// FewestFirst has it show the piece with the fewest copies
-	// (director.go). Without it, any.
+	// (direct.go). Without it, any.
 	FewestFirst
 	// FirstCopies has it show nothing else while enough pieces are on their
 	// first way out (first.go).
@@ -19,7 +19,7 @@ const (
 	// (crowd.go).
 	FewShown
 	// Splitting has directing seeds that know each other begin with different
-	// pieces (director.go).
+	// pieces (share.go).
 	Splitting
 	// AskAll has every peer asked that has something (request.go). Without it,
 	// only four at a time, as clients that choke do.

@@ -26,9 +26,9 @@ type Turn struct {
 // Line bounds how many connections send blocks at once. Among those that wait,
 // the torrent of the highest priority comes first, and then the peer with the
 // fewest pieces: it has the longest way to go. A torrent of lower priority gets
-// one turn in eight. Serving one peer at a time was
-// measured to be slow, so the bound is there to keep hundreds of sockets from
-// being filled at once and not to save anything.
+// one turn in eight. Serving one peer at a time was measured to be slow, so the
+// bound is there to keep hundreds of sockets from being filled at once and not to
+// save anything.
 type Line struct {
 	// InOrder serves in the order of asking, whatever the peer has.
 	InOrder bool
