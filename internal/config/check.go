@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"distd/internal/names"
 )
@@ -78,13 +79,17 @@ func (c *Config) checkUpstream() error {
 		if len(c.Seed) == 0 {
 			return errors.New("a leaf needs its upstream: -seed=http://HOST:PORT")
 		}
+		if _, allowed := c.FallbackAfter(); c.Master != "" && !allowed {
+			return errors.New("a leaf has a use for master only with wan_fallback: set -wan-fallback=2m, or remove master")
+		}
 	}
-	key := "master"
-	if c.Role == RoleLeaf {
-		key = "seed"
+	if c.Master != "" {
+		if err := checkURL("master", c.Master); err != nil {
+			return err
+		}
 	}
-	for _, u := range c.Upstreams() {
-		if err := checkURL(key, u); err != nil {
+	for _, u := range c.Seed {
+		if err := checkURL("seed", u); err != nil {
 			return err
 		}
 	}
@@ -101,13 +106,26 @@ func (c *Config) checkUpstream() error {
 	return nil
 }
 
-// Upstreams are the URLs that this node follows.
-func (c *Config) Upstreams() []string {
-	switch c.Role {
-	case RoleSeed:
-		return []string{c.Master}
-	case RoleLeaf:
-		return c.Seed
+// never is the Fallback of a leaf that leaves the mirrors to the seeds.
+const never = "never"
+
+// FallbackAfter is for how long no seed must have been there before a leaf
+// fetches from the mirrors itself, and false when it never does.
+func (c *Config) FallbackAfter() (time.Duration, bool) {
+	d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(c.Fallback, "after ")))
+	return d, err == nil && c.Role == RoleLeaf
+}
+
+func (c *Config) checkFallback() error {
+	if c.Fallback == never {
+		return nil
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(c.Fallback, "after ")))
+	if err != nil || d < 0 {
+		return fmt.Errorf("wan_fallback %q is neither never nor a time such as 2m", c.Fallback)
+	}
+	if c.Role != RoleLeaf {
+		return errors.New("wan_fallback is for leaves: remove it")
 	}
 	return nil
 }
@@ -140,7 +158,7 @@ func (c *Config) checkValues() error {
 	if c.Expires < 0 {
 		return errors.New("expires must not be negative")
 	}
-	return nil
+	return c.checkFallback()
 }
 
 func (c *Config) checkPublishing() error {

@@ -59,8 +59,8 @@ type Config struct {
 	TLSKey     string `koanf:"tls_key" usage:"private key file of tls_cert" reload:"contents"`
 	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`
 
-	Master  string   `koanf:"master" usage:"URL of the upstream of a seed"`
-	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough"`
+	Master  string   `koanf:"master" usage:"URL of the upstream of a seed; on a leaf, of where wan_fallback may fetch from besides the releases' mirrors"`
+	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough. On a seed: the seeds of its datacenter, which fetch one copy together; its own may be among them"`
 	Channel []string `koanf:"channel" usage:"channels to follow (default: all)"`
 	CA      string   `koanf:"ca" usage:"file with CA certificates (PEM) to trust besides the system's"`
 	Key     string   `koanf:"key" usage:"publisher's public key, a file or the key itself; without it the first key seen is pinned"`
@@ -82,6 +82,7 @@ type Config struct {
 	Memory      Bytes         `koanf:"memory" usage:"memory for pieces in flight, at most"`
 	Congestion  string        `koanf:"congestion" usage:"TCP congestion control asked for on HTTP connections where the kernel offers it (empty: the system's)"`
 	Poll        time.Duration `koanf:"poll_interval" usage:"how often to ask an upstream that has no events"`
+	Fallback    string        `koanf:"wan_fallback" usage:"what a leaf does when no seed is there: never fetch from the mirrors itself, or after such a time (2m)"`
 	Patience    time.Duration `koanf:"tier_patience" usage:"how long every mirror of the better tiers must have failed before the next tier is used"`
 
 	Up          Rate     `koanf:"up" usage:"bytes of content that this node sends a second, at most, to peers and over HTTP (0: no limit)" reload:"yes"`
@@ -110,6 +111,7 @@ func Default() Config {
 		Memory:        24 << 20,
 		Congestion:    "bbr",
 		Poll:          10 * time.Second,
+		Fallback:      "never",
 		Patience:      30 * time.Second,
 		LogLevel:      "info",
 		LogFormat:     "auto",

@@ -87,6 +87,10 @@ func TestRefused(t *testing.T) {
 		"mirror":          {with("mirror", "a b c d"), "PREFERENCE"},
 		"preference":      {with("mirror", "internal 500 http://x/"), "1 to 100"},
 		"announce":        {with("announce", "ftp://x/"), "udp"},
+		"fallback":        {with("wan_fallback", "sometimes"), "never nor a time"},
+		"leaf w/ master":  {with("master", "https://m:1"), "-wan-fallback"},
+		"seed falls back": {Sources{Flags: map[string]any{"role": "seed", "master": "https://m:1", "wan_fallback": "1m"}}, "for leaves"},
+		"other seed":      {Sources{Flags: map[string]any{"role": "seed", "master": "https://m:1", "seed": "b:1"}}, "seed \"b:1\""},
 		"ca":              {with("ca", "/nonexistent/ca"), "/nonexistent/ca"},
 	} {
 		_, err := Load(c.src)

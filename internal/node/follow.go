@@ -56,8 +56,12 @@ func (f *follower) reached() bool {
 func (f *follower) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.announces.Run(ctx) })
+	watch := f.client.Watch
+	if f.node.role == config.RoleLeaf && f == f.node.master {
+		watch = f.watchWithoutSeeds
+	}
 	g.Go(func() error {
-		return f.client.Watch(ctx, f.node.cfg.Load().Channel, func(channel string) {
+		return watch(ctx, f.node.cfg.Load().Channel, func(channel string) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			ch, ok := f.news[channel]

@@ -56,6 +56,8 @@ type Node struct {
 	roots      *tls.Config       // CAs that upstreams and mirrors are checked against
 	mirrors    *httpfetch.Client // keeps connections from one release to the next
 	ups        []*follower
+	master     *follower // of ups: where content comes from over the long link; nil: nowhere
+	otherSeeds int       // of the datacenter, on a seed
 	registry   *prometheus.Registry
 	announcing *http.Client
 	peerPort   uint16
@@ -224,12 +226,8 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	mc := mirrorClient(cfg.Congestion, n.version, n.roots)
 	mc.Tune = n.tune
 	n.mirrors = httpfetch.NewClient(mc)
-	for _, base := range cfg.Upstreams() {
-		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
-		if err != nil {
-			return err
-		}
-		n.ups = append(n.ups, newFollower(n, c))
+	if err := n.addUpstreams(cfg); err != nil {
+		return err
 	}
 	if n.http != nil {
 		if n.server, err = n.newServer(cfg); err != nil {

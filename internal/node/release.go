@@ -23,7 +23,6 @@ import (
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/pieces"
 	"distd/pkg/torrentfile"
-	"distd/pkg/tracker"
 )
 
 // States of a job, as the status shows them.
@@ -61,7 +60,7 @@ type job struct {
 	torrent   *swarm.Torrent
 	fetcher   *httpfetch.Fetcher
 	mirrors   []Mirror // what became of them, once the fetcher has ended
-	announces []*tracker.Announcer
+	announces []zoneAnnouncer
 	fetched   time.Duration // from start to the last piece
 }
 
@@ -140,6 +139,8 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		Verify:    verifier(j.m),
 		Store:     h.pieces,
 		Directing: n.role != config.RoleLeaf,
+		OneCopy:   true,
+		Fetchers:  n.otherSeeds,
 		Priority:  newness(j.m),
 		Up:        &rates.up,
 		Down:      &rates.down,
@@ -169,21 +170,14 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 	j.mu.Unlock()
 	n.admit(t.InfoHash, j.m.Name, tor)
 	n.tell(j.m.Channel)
-	for i, a := range h.announces {
-		n.ups[i].announces.Add(a)
+	for _, a := range h.announces {
+		a.group.Add(a.Announcer)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	if !rel.Complete && n.role == config.RoleSeed {
-		f, err := j.newFetcher(tor)
-		if err != nil {
-			return err
-		}
-		j.mu.Lock()
-		j.fetcher = f
-		j.mu.Unlock()
-		g.Go(func() error { return ignoreCancel(f.Run(ctx)) })
+	if !rel.Complete {
+		g.Go(func() error { return ignoreCancel(j.fetch(ctx, tor)) })
 	}
 	g.Go(func() error {
 		defer stop()
@@ -313,12 +307,15 @@ func verifier(m *manifest.Manifest) func(int, []byte) bool {
 func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 	n := j.node
 	cfg := n.cfg.Load()
-	up := n.ups[0].client // a seed follows one upstream
-	mirrors := []httpfetch.Mirror{{
-		URL:     up.ContentURL(j.id, ""),
-		FileURL: func(path string) string { return up.ContentURL(j.id, path) },
-		Tier:    0, Location: "upstream",
-	}}
+	var mirrors []httpfetch.Mirror
+	if n.master != nil {
+		up := n.master.client
+		mirrors = append(mirrors, httpfetch.Mirror{
+			URL:     up.ContentURL(j.id, ""),
+			FileURL: func(path string) string { return up.ContentURL(j.id, path) },
+			Tier:    0, Location: "upstream",
+		})
+	}
 	for _, m := range j.m.Mirrors {
 		mirrors = append(mirrors, httpfetch.Mirror{
 			URL:     m.URL,

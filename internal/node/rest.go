@@ -8,7 +8,6 @@ import (
 
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/pieces"
-	"distd/pkg/tracker"
 )
 
 // holding is what a job has open while its torrent is in the swarm.
@@ -16,7 +15,7 @@ type holding struct {
 	pieces    *pieces.Store
 	claimed   bool // the torrent of the infohash is the job's
 	torrent   *swarm.Torrent
-	announces []*tracker.Announcer // one for each upstream, in their order
+	announces []zoneAnnouncer
 }
 
 // launch gives the job a goroutine until it is at rest or has ended. The caller
@@ -97,8 +96,8 @@ func (j *job) release(h *holding) {
 func (j *job) letGo(h *holding) (err error) {
 	n := j.node
 	var told sync.WaitGroup
-	for i, a := range h.announces {
-		told.Go(func() { n.ups[i].announces.Remove(a) })
+	for _, a := range h.announces {
+		told.Go(func() { a.group.Remove(a.Announcer) })
 	}
 	told.Wait()
 	if h.torrent != nil {

@@ -8,7 +8,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"distd/internal/config"
 	"distd/pkg/swarm"
 	"distd/pkg/tracker"
 )
@@ -53,18 +52,23 @@ func (n *Node) tell(channel string) {
 	n.log.Debug("told listeners of a release", zap.String("channel", channel), zap.Uint64("serial", p.Serial))
 }
 
-// announcers makes one announcer for each seed that a leaf follows, in their
-// order: each seed is a tracker of its own, and knows only the leaves that told
-// it.
-func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
+// zoneAnnouncer is an announcer in the group that it belongs to.
+type zoneAnnouncer struct {
+	*tracker.Announcer
+	group *tracker.Group
+}
+
+// announcers makes one announcer for each seed of the datacenter that this node
+// follows: each is a tracker of its own, and knows only the peers that told it.
+func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []zoneAnnouncer {
 	n := j.node
-	if n.role != config.RoleLeaf {
-		return nil
-	}
-	var out []*tracker.Announcer
+	var out []zoneAnnouncer
 	for _, f := range n.ups {
+		if f == n.master {
+			continue
+		}
 		base := f.client.Base()
-		out = append(out, tracker.NewAnnouncer(tracker.AnnouncerConfig{
+		out = append(out, zoneAnnouncer{group: f.announces, Announcer: tracker.NewAnnouncer(tracker.AnnouncerConfig{
 			Tiers:      [][]string{{strings.TrimSuffix(base, "/") + "/announce"}},
 			InfoHash:   ih,
 			PeerID:     n.peerID,
@@ -74,7 +78,7 @@ func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []*tracker.Announcer {
 			Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
 			HTTPClient: n.announcing,
 			Log:        j.log.Named("announce"),
-		}))
+		})})
 	}
 	return out
 }

@@ -116,8 +116,8 @@ func (f *Fetcher) want(l *lane, now time.Time) int64 {
 		}
 	}
 	left := f.lay.Total - f.done64
-	if s, ok := f.sink.(Lefter); ok {
-		left = s.Left()
+	if f.sharer != nil {
+		left = f.sharer.Share()
 	}
 	n := runSize(l.meter.at(now), total, l.m.rtt, max(0, left-f.board.unreceived()))
 	if f.narrow() {
@@ -130,12 +130,17 @@ func (f *Fetcher) want(l *lane, now time.Time) int64 {
 // claim asks the Sink for the pieces that were announced in claiming, which
 // become a gap. The lock is not held.
 func (f *Fetcher) claim(m *mirror, want int) bool {
+	f.mu.Lock()
+	before := f.changes
+	f.mu.Unlock()
 	first, n := f.sink.Claim(m.name, want)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.claiming -= want
 	if n <= 0 {
-		f.dry = time.Now().Add(dryTime)
+		if f.changes == before { // else the answer may be out of date
+			f.dry = time.Now().Add(dryTime)
+		}
 		return false
 	}
 	f.board.add(first, n)

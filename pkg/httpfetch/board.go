@@ -239,6 +239,42 @@ func (b *board) release(r *run) (unclaim []int) {
 	return unclaim
 }
 
+// yield forgets a piece of which nothing was asked for yet, to be unclaimed. It
+// is false, and nothing changes, where that is too late.
+func (b *board) yield(i int) bool {
+	p := b.pieces[i]
+	if p == nil || p.left < b.lay.PieceSize(i) {
+		return false
+	}
+	start := b.lay.PieceOffset(i)
+	stop := start + b.lay.PieceSize(i)
+	var rest []span
+	for k, g := range b.gaps {
+		if g.off <= start && stop <= g.end {
+			b.gaps = slices.Delete(b.gaps, k, k+1)
+			rest = []span{{g.off, start}, {stop, g.end}}
+			break
+		}
+	}
+	for r := range b.runs {
+		if rest == nil && r.asked <= start && stop <= r.end {
+			rest = []span{{stop, r.end}}
+			if r.end = start; r.pos >= r.end {
+				delete(b.runs, r)
+			}
+		}
+	}
+	if rest == nil {
+		return false
+	}
+	for _, s := range rest {
+		b.addGap(s)
+	}
+	delete(b.pieces, i)
+	b.recycle(p)
+	return true
+}
+
 // dropAll forgets every piece, to be unclaimed. There must be no run left.
 func (b *board) dropAll() (unclaim []int) {
 	for i, p := range b.pieces {

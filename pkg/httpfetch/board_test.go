@@ -75,9 +75,18 @@ func TestBoardKeepsEveryByte(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(0, 300).Draw(t, "steps") {
-			switch op := rapid.IntRange(0, 5).Draw(t, "op"); {
+			switch op := rapid.IntRange(0, 6).Draw(t, "op"); {
 			case op == 0:
 				claim()
+			case op == 6:
+				i := rapid.IntRange(0, lay.NumPieces()-1).Draw(t, "yield")
+				if b.yield(i) {
+					if !claimed[i] {
+						t.Fatalf("piece %d was given back, but was not claimed", i)
+					}
+					delete(claimed, i)
+					missing[i] = true
+				}
 			case op == 1:
 				if r := b.take(rapid.Int64Range(1, 4*pieceLength).Draw(t, "want")); r != nil {
 					runs = append(runs, r)

@@ -34,10 +34,18 @@ type Sink interface {
 	Changed() <-chan struct{}
 }
 
-// Lefter is what a Sink may implement besides, so that requests become shorter
-// towards the end: Left is the number of bytes that are still missing.
-type Lefter interface {
-	Left() int64
+// Sharer is what a Sink may implement besides, where others may fetch the same
+// content at the same time, each a part of it.
+type Sharer interface {
+	// Share is the number of bytes that are for this download to fetch still:
+	// towards the end of them requests become shorter.
+	Share() int64
+	// Received is told of n more bytes that have come, some ten times a second.
+	Received(n int64)
+	// Yield returns claimed pieces that another has or fetches, since the last
+	// call. Those that were not asked for yet are unclaimed. It is called after
+	// Changed.
+	Yield() []int
 }
 
 // Limiter slows the download down; *rate.Limiter of golang.org/x/time fits.

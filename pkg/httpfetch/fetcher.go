@@ -18,6 +18,7 @@ import (
 type Fetcher struct {
 	cfg    Config
 	sink   Sink
+	sharer Sharer // the sink, or nil
 	lay    *layout.Layout
 	log    *zap.Logger
 	client *Client
@@ -34,10 +35,12 @@ type Fetcher struct {
 	bell     chan struct{} // closed and replaced to wake idle lanes
 	tier     int           // the worst that may be used
 	got64    int64         // bytes received
+	told64   int64         // of them the sharer knows
 	done64   int64         // bytes delivered
 	claiming int           // pieces that the Sink is being asked for
 	hungry   bool          // a lane found nothing to do since the last step
 	dry      time.Time     // the Sink has nothing to claim before
+	changes  int           // how often that was taken back
 	lonely   time.Time     // since when there is no lane
 	culled   time.Time     // when the slowest lane was last looked for
 	paused   error         // of the disk
@@ -66,6 +69,7 @@ func New(cfg Config) (*Fetcher, error) {
 	if f.client == nil {
 		f.client, f.own = NewClient(cfg.ClientConfig), true
 	}
+	f.sharer, _ = cfg.Sink.(Sharer)
 	f.board = newBoard(f.lay)
 	for i, c := range cfg.Mirrors {
 		m, err := newMirror(i, c)
@@ -163,12 +167,39 @@ func (f *Fetcher) hopeless() error {
 	return e
 }
 
-// changed is called when the Sink may have something to claim again.
+// changed is called when the Sink may have something to claim again, or wants
+// something back.
 func (f *Fetcher) changed() {
+	var yield, drop []int
+	if f.sharer != nil {
+		yield = f.sharer.Yield()
+	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.dry = time.Time{}
+	f.changes++
+	for _, i := range yield {
+		if f.board.yield(i) {
+			drop = append(drop, i)
+		}
+	}
 	f.ring()
+	f.mu.Unlock()
+	slices.Sort(drop)
+	f.unclaim(drop)
+}
+
+// report tells the sharer what has come. The lock is not held.
+func (f *Fetcher) report() {
+	if f.sharer == nil {
+		return
+	}
+	f.mu.Lock()
+	n := f.got64 - f.told64
+	f.told64 = f.got64
+	f.mu.Unlock()
+	if n > 0 {
+		f.sharer.Received(n)
+	}
 }
 
 // ring wakes the lanes without work. The lock is held.
@@ -187,6 +218,7 @@ func (f *Fetcher) poke() {
 
 // step puts the connections in order and says how long that may stay so.
 func (f *Fetcher) step() time.Duration {
+	f.report()
 	now := time.Now()
 	f.mu.Lock()
 	next := f.chooseTier(now)
@@ -501,6 +533,7 @@ func (f *Fetcher) unclaim(pieces []int) {
 	if len(pieces) > 0 {
 		f.mu.Lock()
 		f.dry = time.Time{}
+		f.changes++
 		f.mu.Unlock()
 		f.poke()
 	}

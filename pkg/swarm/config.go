@@ -150,6 +150,13 @@ type Spec struct {
 	// Directing makes this node a directing seed: it advertises nothing
 	// wholesale but shows each peer a few pieces at a time.
 	Directing bool
+	// OneCopy is for content of which mirrors should bring one copy to all who
+	// fetch it there: what peers have, or fetch from mirrors themselves, is left
+	// to them as long as they bring it.
+	OneCopy bool
+	// Fetchers is how many others are expected to fetch it from mirrors at the
+	// same time. The first Claim waits for a moment to meet them.
+	Fetchers int
 	// Priority decides between torrents, the higher first; a newer release has
 	// the higher.
 	Priority uint64

@@ -53,6 +53,8 @@ type conn struct {
 	alone          time.Time // since when two seeds have had no leaf
 	client         string
 	pexID, metaID  uint8
+	claimsID       uint8 // set when it fetches from mirrors too
+	toldClaims     bool  // and has said what
 	pexAt          time.Time
 	pexSent        map[netip.AddrPort]struct{}
 	pexCame        time.Time

@@ -1,11 +1,13 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,6 +33,7 @@ type Engine struct {
 	maxPerTorrent      atomic.Int64
 	blame              *blameList
 	ranks              *ranks
+	alone              atomic.Bool // nobody came who was expected to fetch as well
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent
@@ -171,6 +174,28 @@ func (e *Engine) Torrents() []*Torrent {
 		all = append(all, t)
 	}
 	return all
+}
+
+// maxNeighbours bounds the addresses that Neighbours returns.
+const maxNeighbours = 100
+
+// Neighbours are addresses of peers that were of use in the torrents with the
+// highest priority: likely peers of another one for which there is no tracker.
+func (e *Engine) Neighbours() (addrs []netip.AddrPort) {
+	all := e.Torrents()
+	slices.SortFunc(all, func(a, b *Torrent) int { return cmp.Compare(b.spec.Priority, a.spec.Priority) })
+	seen := map[netip.AddrPort]bool{}
+	for _, t := range all[:min(len(all), 4)] {
+		t.call(func() {
+			for _, a := range t.book.order {
+				if !a.self && !seen[a.ap] && len(addrs) < maxNeighbours {
+					seen[a.ap] = true
+					addrs = append(addrs, a.ap)
+				}
+			}
+		})
+	}
+	return addrs
 }
 
 func (e *Engine) remove(t *Torrent) {

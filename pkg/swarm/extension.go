@@ -16,6 +16,7 @@ const (
 	// extDirecting is never sent: its presence tells other distd that this is a
 	// directing seed, which looks as if it had nothing.
 	extDirecting     = 3
+	extClaims        = 4
 	extDirectingName = "distd_directing"
 )
 
@@ -47,6 +48,9 @@ func (t *Torrent) greetExtended(c *conn) {
 	if t.spec.Directing {
 		h.M[extDirectingName] = extDirecting
 	}
+	if t.claimsShared() {
+		h.M[wire.ExtClaims] = extClaims
+	}
 	c.w.SendExtended(0, h.Encode())
 }
 
@@ -59,6 +63,8 @@ func (t *Torrent) extended(c *conn, id uint8, data []byte) error {
 		return t.pexCame(c, data)
 	case extMetadata:
 		return t.metadata(c, data)
+	case extClaims:
+		return t.claimsCame(c, data)
 	}
 	return nil
 }
@@ -82,12 +88,19 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 		c.pe.SetStock()
 	}
 	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
-	if h.M[extDirectingName] != 0 {
+	if h.M[extDirectingName] != 0 && !c.directing {
 		c.directing = true
 		if c.addr != nil {
 			c.addr.partner = true
 		}
 		t.pick.Exempt(c.pe, seedID(c.s.PeerID))
+		if t.spec.Directing {
+			t.sendBitfield(c) // only the leaves are to think that nothing is here
+		}
+	}
+	if id := h.M[wire.ExtClaims]; id != 0 && t.spec.OneCopy {
+		c.claimsID = id
+		t.introduce(c)
 	}
 	if c.s.Incoming && h.Port != 0 && c.addr == nil {
 		if a := t.book.add(SourceIncoming, netip.AddrPortFrom(c.remote.Addr(), h.Port)); a != nil && !a.busy {

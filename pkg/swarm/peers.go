@@ -145,13 +145,7 @@ func (t *Torrent) greet(c *conn) {
 	case t.pick.Done() && c.s.Fast && len(t.broken) == 0:
 		c.w.Send(wire.HaveAll)
 	default:
-		m := bitmap.New(t.spec.Layout.NumPieces())
-		for i := range m.Len() {
-			if t.served.has(i) {
-				m.Set(i)
-			}
-		}
-		c.w.SendBitfield(m)
+		t.sendBitfield(c)
 	}
 	if c.s.Extensions {
 		t.greetExtended(c)
@@ -161,6 +155,17 @@ func (t *Torrent) greet(c *conn) {
 	if t.choker().Unchoke(c.remote.Addr()) {
 		c.w.Send(wire.Unchoke)
 	}
+}
+
+// sendBitfield tells a peer all that is here.
+func (t *Torrent) sendBitfield(c *conn) {
+	m := bitmap.New(t.spec.Layout.NumPieces())
+	for i := range m.Len() {
+		if t.served.has(i) {
+			m.Set(i)
+		}
+	}
+	c.w.SendBitfield(m)
 }
 
 // choker decides who is served. Trusted hosts all are: with choking the same
@@ -269,6 +274,9 @@ func (t *Torrent) dropSeed(c *conn) {
 	seed := c.pe.Count() == t.spec.Layout.NumPieces()
 	if c.addr != nil {
 		c.addr.seed = seed || c.directing && c.addr.seed
+	}
+	if c.directing && t.spec.Directing {
+		return // see dropPartner
 	}
 	if t.pick.Done() && seed && t.durable() && t.saidFarewell(c) {
 		t.drop(c, errBothSeeds)

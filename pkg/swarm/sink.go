@@ -50,12 +50,17 @@ func (t *Torrent) signalChanged() {
 // as the run [first, first+n). n is 0 when there is none now.
 func (t *Torrent) Claim(source string, limit int) (first, n int) {
 	t.call(func() {
-		if t.ended {
+		if t.ended || !t.begin() {
 			return
 		}
-		first, n = t.pick.Claim(limit)
+		var taken bool
+		first, n, taken = t.pick.Claim(limit, t.now())
 		t.counts.mirrored = true
 		t.account(time.Now())
+		if n > 0 {
+			t.updateShare()
+			t.tellClaim(first, n, taken)
+		}
 		for i := first; i < first+n; i++ {
 			t.dropPart(i)
 		}
@@ -67,6 +72,8 @@ func (t *Torrent) Claim(source string, limit int) (first, n int) {
 func (t *Torrent) Unclaim(first, n int) {
 	t.post(callEvent(func(t *Torrent) {
 		t.pick.Unclaim(first, n)
+		t.updateShare()
+		t.tellUnclaim(first, n)
 		t.account(time.Now())
 		t.signalChanged()
 		t.pick.MarkAll()

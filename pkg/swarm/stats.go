@@ -71,6 +71,7 @@ type PeerStats struct {
 	Choked, Interested       bool // we are
 	PeerInterested, Directed bool
 	Snubbed                  bool
+	Kin, Fetches             bool // is a distd; fetches from mirrors as well
 	Connected                time.Duration
 }
 
@@ -157,6 +158,6 @@ func (c *conn) stats(now time.Duration, pieces int) PeerStats {
 		Have: c.pe.Count(), Progress: float64(c.pe.Count()) / float64(max(pieces, 1)),
 		Downloaded: c.down, Uploaded: c.w.BlockBytes(), Wasted: c.wasted, DownRate: c.pe.Rate(now), GainRate: c.gain.rate.At(now),
 		Outstanding: c.pe.Outstanding(), Revealed: c.pe.Revealed(), Choked: c.choked, Interested: c.pe.Interested(),
-		PeerInterested: c.peerInterested, Directed: c.directing, Snubbed: c.pe.Snubbed(), Connected: time.Since(c.since),
+		PeerInterested: c.peerInterested, Directed: c.directing, Snubbed: c.pe.Snubbed(), Kin: c.kin, Fetches: c.pe.Fetching(now), Connected: time.Since(c.since),
 	}
 }

@@ -29,7 +29,10 @@ type Torrent struct {
 	queued  queued
 	began   time.Time
 	left    atomic.Int64 // bytes of the pieces that are missing
+	share   atomic.Int64 // bytes that are for this node to fetch from mirrors
 	careful atomic.Bool  // some pieces cannot be read
+	// mirrored are the bytes that have come from mirrors.
+	mirrored atomic.Int64
 
 	// All below belongs to the loop.
 	pick     *picker.Picker
@@ -43,6 +46,10 @@ type Torrent struct {
 	counts   counters
 	broken   map[int]time.Time // pieces that could not be read, and when to look again
 	looking  bool              // whether one of them can be read
+	// Of sharing what is fetched from mirrors.
+	fetching   bool        // some piece was claimed
+	meeting    *time.Timer // runs while others are waited for
+	claimsTold int64       // of mirrored
 }
 
 func newTorrent(e *Engine, s Spec) (*Torrent, error) {
@@ -63,13 +70,14 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 	}
 	t.pick = picker.New(picker.Config{
 		Pieces: n, PieceLength: s.Layout.PieceLength, LastLength: last, Have: have.Has, Directing: s.Directing,
-		ID: seedID(e.cfg.PeerID), Grow: t.grow, Seed: uint64(time.Now().UnixNano()),
+		OneCopy: s.OneCopy, Contended: s.Fetchers > 0, ID: seedID(e.cfg.PeerID), Grow: t.grow, Seed: uint64(time.Now().UnixNano()),
 	})
 	t.left.Store(s.Layout.Total)
 	for i := range have.Ones() {
 		t.served.set(i)
 		t.left.Add(-s.Layout.PieceSize(i))
 	}
+	t.updateShare()
 	t.limits = wire.Limits{
 		Pieces: n, PieceLength: s.Layout.PieceLength, Total: s.Layout.Total,
 		MaxBlock: picker.BlockSize, MaxExtended: maxExtended,
@@ -208,6 +216,7 @@ func (t *Torrent) tick(now time.Time) {
 	if t.e.budget.wanted() {
 		t.dropStranded()
 	}
+	t.tickClaims()
 	t.counts.tick(t, now)
 	t.tickConns(now)
 	t.tickDisk(now)
@@ -281,6 +290,9 @@ func (t *Torrent) Close() error {
 		}
 		t.ended = true
 		close(t.closed)
+		if t.meeting != nil {
+			t.meeting.Stop()
+		}
 		for _, c := range slices.Clone(t.conns) {
 			t.drop(c, ErrClosed)
 		}

@@ -1,25 +1,41 @@
 package picker
 
+import "time"
+
 // Claim reserves up to limit missing pieces in one contiguous run for a source
 // that is no peer. n is 0 when there is nothing to claim now. What no peer has
 // is claimed first: a seed that joins leaves which hold parts of the release
-// already brings what the swarm cannot have otherwise, and gets the rest from
-// them. Pieces that some peer has begun and left are taken only when there are
-// no others; their blocks are dropped then.
-func (p *Picker) Claim(limit int) (first, n int) {
+// already brings what the swarm cannot have otherwise. Pieces that some peer has
+// begun and left are taken only when there are no others; their blocks are
+// dropped then.
+//
+// With OneCopy two kinds of pieces are left alone. What others fetch (fetching.go)
+// is taken over from them only when they will need much longer for it: taken is
+// true then, and they are to be told. What peers have is theirs to bring, and is
+// claimed only when they do not.
+func (p *Picker) Claim(limit int, now time.Duration) (first, n int, taken bool) {
+	if p.cfg.OneCopy {
+		first, n, taken = p.claimShare(limit, now)
+		p.dry = n == 0
+		return first, n, taken
+	}
 	first, held := p.claimable()
 	if first < 0 {
-		first = p.dropOrphan()
+		first = p.dropOrphan(nil)
 	}
 	if first < 0 {
-		return 0, 0
+		return 0, 0, false
 	}
 	for n < limit && first+n < p.cfg.Pieces && p.free.has(first+n) && p.active[first+n] == nil && (held || p.avail[first+n] == 0) {
-		p.take(first + n)
-		p.claimed.set(first + n)
+		p.reserve(first + n)
 		n++
 	}
-	return first, n
+	return first, n, false
+}
+
+func (p *Picker) reserve(i int) {
+	p.take(i)
+	p.claimed.set(i)
 }
 
 // claimable is the first free piece that no peer has, else the first free one,
@@ -45,10 +61,11 @@ func (p *Picker) claimable() (first int, held bool) {
 	return first, false
 }
 
-// dropOrphan gives up the oldest piece that waits for a peer to go on with it.
-func (p *Picker) dropOrphan() int {
+// dropOrphan gives up the oldest piece that waits for a peer to go on with it
+// and is not among those to spare; -1 when there is none.
+func (p *Picker) dropOrphan(spare bitset) int {
 	for _, a := range p.orphans {
-		if p.free.has(a.index) {
+		if p.free.has(a.index) && (spare == nil || !spare.has(a.index)) {
 			p.drop(a.index)
 			return a.index
 		}

@@ -160,13 +160,13 @@ func TestLongRequestIsWithdrawnWhenAllOfItCame(t *testing.T) {
 func TestClaimsWhatNobodyHas(t *testing.T) {
 	p := New(Config{Pieces: 6, PieceLength: BlockSize, LastLength: BlockSize})
 	leaf := holder(p, 0, 1, 4)
-	if f, n := p.Claim(10); f != 2 || n != 2 {
+	if f, n, _ := p.Claim(10, 0); f != 2 || n != 2 {
 		t.Errorf("claimed %d from %d, want the 2 from 2 that no peer has", n, f)
 	}
-	if f, n := p.Claim(10); f != 5 || n != 1 {
+	if f, n, _ := p.Claim(10, 0); f != 5 || n != 1 {
 		t.Errorf("claimed %d from %d, want 1 from 5", n, f)
 	}
-	if f, n := p.Claim(10); f != 0 || n != 2 {
+	if f, n, _ := p.Claim(10, 0); f != 0 || n != 2 {
 		t.Errorf("claimed %d from %d, want at last the 2 from 0 that a peer has", n, f)
 	}
 	_ = leaf

@@ -17,9 +17,9 @@ const (
 func (p *Picker) told(i int, now time.Duration) {
 	for _, pe := range p.peers {
 		switch {
-		case p.dir != nil:
+		case p.dir != nil && !pe.view.exempt:
 			p.mark(pe)
-		case pe.view.exempt:
+		case p.dir == nil && pe.view.exempt:
 			// A directing seed waits for this to show us the next piece.
 			p.acts = append(p.acts, Action{Kind: Tell, Peer: pe, Request: Request{Piece: i}})
 		case pe.wholesale, pe.kin && pe.have.has(i):
@@ -52,9 +52,10 @@ func (p *Picker) tellNews(now time.Duration) {
 		return
 	}
 	p.newsDue = 0
-	all := p.Done() && p.dir == nil
 	for _, pe := range p.peers {
-		if all && pe.kin && !pe.view.exempt && !pe.wholesale && !pe.toldAll {
+		// Of directing seeds only such know what the other has.
+		knows := pe.view.exempt == (p.dir != nil)
+		if p.Done() && pe.kin && knows && !pe.wholesale && !pe.toldAll {
 			pe.news, pe.toldAll = pe.news[:0], true
 			p.acts = append(p.acts, Action{Kind: TellAll, Peer: pe})
 		}

@@ -33,6 +33,9 @@ type Peer struct {
 	lost     int       // how many of them are
 	pieces   []*piece  // owned, oldest first
 
+	fetch *fetchState // set when it fetches from mirrors too
+
+	since     time.Duration
 	rate      Rate
 	base      time.Duration // the shortest time in which a request was answered
 	lastBlock time.Duration
@@ -55,7 +58,7 @@ const maxAllowedFast = 64
 // Add begins with a peer of which nothing is known: it has no pieces and
 // chokes us. limit is the number of requests that it queues (reqq of BEP 10).
 func (p *Picker) Add(owner any, limit int, now time.Duration) *Peer {
-	pe := &Peer{Owner: owner, have: newBitset(p.cfg.Pieces), choked: true, limit: max(limit, 1), unit: 1, lastBlock: now}
+	pe := &Peer{Owner: owner, have: newBitset(p.cfg.Pieces), choked: true, limit: max(limit, 1), unit: 1, since: now, lastBlock: now}
 	p.peers = append(p.peers, pe)
 	p.mark(pe)
 	return pe
@@ -76,11 +79,12 @@ func (p *Picker) Remove(pe *Peer) {
 			p.avail[i]--
 		}
 	}
-	if p.dir != nil {
+	switch {
+	case p.dir == nil:
+	case pe.view.exempt:
+		p.share()
+	default:
 		p.dir.forget(pe)
-		if pe.view.exempt {
-			p.share()
-		}
 	}
 	p.MarkAll()
 }
@@ -137,7 +141,8 @@ func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
 	if !p.have.has(i) {
 		pe.wanted++
 	}
-	if p.dir != nil {
+	p.theyHave(pe, i)
+	if p.dir != nil && !pe.view.exempt {
 		p.dir.delivered(pe, i, int(p.cfg.PieceLength), now)
 		p.unhold(now)
 		p.callWaiting(now)

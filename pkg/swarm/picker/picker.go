@@ -23,6 +23,11 @@ type Config struct {
 	// ID tells directing seeds of one swarm apart, so that they can split the
 	// pieces between them; see Exempt.
 	ID uint64
+	// OneCopy is for content of which the sources that are no peers should bring
+	// one copy to all that know each other; see Claim.
+	OneCopy bool
+	// Contended says that others may be about to claim pieces at the same moment.
+	Contended bool
 	// Grow asks the owner for memory for more pieces and returns for how many
 	// it was granted; nil grants none. Decide calls it.
 	Grow func() int
@@ -62,6 +67,14 @@ type Picker struct {
 	peers                []*Peer
 	dir                  *director
 
+	// Of Claim: where the next run begins, whether the last one got nothing, since
+	// when nothing was open, what came of claims, and which of them to give up.
+	cursor    int
+	dry       bool
+	idleSince time.Duration
+	own       fetchState
+	yielded   []int
+
 	flow      flow
 	discarded int64 // bytes of blocks that came and were given up
 
@@ -87,6 +100,9 @@ func New(cfg Config) *Picker {
 	}
 	if cfg.Directing {
 		p.dir = newDirector(cfg.Pieces, cfg.ID)
+	}
+	if cfg.Contended && cfg.Pieces > 0 {
+		p.cursor = int(weigh(cfg.ID, 0) % uint64(cfg.Pieces))
 	}
 	for i := range cfg.Pieces {
 		p.all.set(i)
@@ -210,7 +226,7 @@ const forgotten = 2 * time.Minute
 
 // Tick looks for peers that have stopped answering. It wants to be called
 // some ten times a second, and reports whether blocks became free that other
-// peers could be asked for.
+// peers could be asked for, or pieces to claim.
 func (p *Picker) Tick(now time.Duration) bool {
 	freed, useful := false, 0
 	for _, pe := range p.peers {
@@ -233,5 +249,5 @@ func (p *Picker) Tick(now time.Duration) bool {
 	}
 	p.unhold(now)
 	p.callWaiting(now)
-	return freed
+	return freed || p.dry && !p.Done() && p.claimableNow(now)
 }

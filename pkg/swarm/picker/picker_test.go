@@ -192,19 +192,19 @@ func TestClaims(t *testing.T) {
 	p := small(6, 1)
 	a := holder(p, 0)
 	requests(p, a, 0)
-	if f, n := p.Claim(10); f != 2 || n != 4 {
+	if f, n, _ := p.Claim(10, 0); f != 2 || n != 4 {
 		t.Fatalf("claimed %d from %d, want 4 from 2", n, f)
 	}
-	if _, n := p.Claim(10); n != 0 {
+	if _, n, _ := p.Claim(10, 0); n != 0 {
 		t.Error("claimed what is under way")
 	}
 	p.Unclaim(4, 100)
-	if f, n := p.Claim(1); f != 4 || n != 1 {
+	if f, n, _ := p.Claim(1, 0); f != 4 || n != 1 {
 		t.Errorf("claimed %d from %d, want 1 from 4", n, f)
 	}
 	p.Remove(a)
-	p.Claim(1)
-	if f, n := p.Claim(5); f != 0 || n != 1 || p.Active() != 0 {
+	p.Claim(1, 0)
+	if f, n, _ := p.Claim(5, 0); f != 0 || n != 1 || p.Active() != 0 {
 		t.Errorf("claimed %d from %d with %d begun, want the abandoned piece", n, f, p.Active())
 	}
 	// At the end a peer may fetch what a mirror has claimed.
@@ -314,7 +314,7 @@ func checkDirector(t *rapid.T, p *Picker, peers []*Peer, hidden int) {
 	want := make([]int32, len(d.keys))
 	for i := range want {
 		for _, pe := range peers {
-			if pe.have.has(i) {
+			if pe.have.has(i) && !pe.view.exempt {
 				want[i] += 2
 			}
 			if _, ok := pe.view.revealed[i]; ok {

@@ -5,6 +5,12 @@ import "slices"
 // Exempt notes that a peer is itself a directing seed, with the given ID: it is
 // left out of the reveals and has a part of the pieces.
 func (p *Picker) Exempt(pe *Peer, id uint64) {
+	if pe.view.exempt {
+		return
+	}
+	if p.dir != nil {
+		p.dir.forget(pe) // what it has is no copy among the leaves
+	}
 	pe.view.exempt, pe.view.id = true, id
 	if p.dir != nil {
 		p.dir.others = append(p.dir.others, pe)

@@ -129,7 +129,7 @@ func (s *network) fetch(n *node) {
 func (s *network) claim(n *node, i int) {
 	r := &s.runs[i]
 	if r.n == 0 {
-		r.next, r.n = n.pick.Claim(runPieces)
+		r.next, r.n, _ = n.pick.Claim(runPieces, s.now)
 	}
 	if r.n == 0 {
 		return

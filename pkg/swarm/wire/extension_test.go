@@ -235,3 +235,35 @@ func FuzzDecodePEX(f *testing.F) {
 		}
 	})
 }
+
+func TestClaims(t *testing.T) {
+	want := &Claims{Claimed: []Run{{0, 3}, {90, 10}}, Taken: []Run{{5, 1}}, Released: []Run{{7, 7}}, Received: 1 << 40}
+	got, err := DecodeClaims(want.Encode(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := DecodeClaims(want.Encode(), 99); !IsProtocolError(err) {
+		t.Errorf("claims of pieces that there are not: %v", err)
+	}
+}
+
+func FuzzDecodeClaims(f *testing.F) {
+	f.Add((&Claims{Claimed: []Run{{1, 2}}, Received: 9}).Encode())
+	f.Add([]byte("d1:c8:\x00\x00\x00\x00\xff\xff\xff\xffe"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := DecodeClaims(b, 1000)
+		if err != nil {
+			return
+		}
+		for _, list := range [][]Run{m.Claimed, m.Taken, m.Released} {
+			for _, r := range list {
+				if r.N == 0 || int(r.First)+int(r.N) > 1000 {
+					t.Fatalf("run %v", r)
+				}
+			}
+		}
+	})
+}

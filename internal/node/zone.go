@@ -1,0 +1,95 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+
+	"go.uber.org/zap"
+
+	"distd/internal/config"
+	"distd/internal/upstream"
+)
+
+// addUpstreams makes a follower for each node that this one follows: the master,
+// over the long link, and the seeds of the datacenter. A seed follows the other
+// seeds as well: they are the trackers through which it finds them, and what it
+// has not heard from the master, its own line being dead, it hears from them.
+func (n *Node) addUpstreams(cfg *config.Config) error {
+	add := func(base string) (*follower, error) {
+		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
+		if err != nil {
+			return nil, err
+		}
+		f := newFollower(n, c)
+		n.ups = append(n.ups, f)
+		return f, nil
+	}
+	if cfg.Master != "" {
+		f, err := add(cfg.Master)
+		if err != nil {
+			return err
+		}
+		n.master = f
+	}
+	for _, base := range cfg.Seed {
+		if n.role == config.RoleSeed {
+			if n.isSelf(base) {
+				continue
+			}
+			n.otherSeeds++
+		}
+		if _, err := add(base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isSelf reports whether the URL is that of this node's own server, so that all
+// seeds of a datacenter can have the same list. A name that does not resolve now
+// is taken for another's.
+func (n *Node) isSelf(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil || n.http == nil {
+		return false
+	}
+	own, err := netip.ParseAddrPort(n.http.Addr().String())
+	if err != nil {
+		return false
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	_, ownPort, _ := net.SplitHostPort(n.http.Addr().String())
+	if port != ownPort {
+		return false
+	}
+	ips, err := net.LookupIP(u.Hostname())
+	if err != nil {
+		n.log.Warn("name of a seed does not resolve; it is taken for another node", zap.String("seed", base), zap.Error(err))
+		return false
+	}
+	local := localAddrs()
+	for _, ip := range ips {
+		a, _ := netip.AddrFromSlice(ip)
+		a = a.Unmap()
+		if a == own.Addr().Unmap() || own.Addr().IsUnspecified() && local[a] {
+			return true
+		}
+	}
+	return false
+}
+
+// localAddrs are the addresses of this machine.
+func localAddrs() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	addrs, _ := net.InterfaceAddrs() // with none, nothing is local
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out[p.Addr().Unmap()] = true
+		}
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package swarm
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"distd/pkg/swarm/wire"
+)
+
+// mirror brings a node what it claims, a run at a time, until all is there or
+// stop is closed. It counts the bytes.
+type mirror struct {
+	bytes atomic.Int64
+	ended chan struct{}
+}
+
+func (n *node) fetch(t *testing.T, con *content, each time.Duration, stop <-chan struct{}) *mirror {
+	m := &mirror{ended: make(chan struct{})}
+	go func() {
+		defer close(m.ended)
+		for {
+			for _, i := range n.tor.Yield() {
+				_ = i // a run is under way as a whole
+			}
+			first, k := n.tor.Claim("m", 3)
+			for i := first; i < first+k; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(each):
+				}
+				m.bytes.Add(int64(len(con.piece(i))))
+				n.tor.Received(int64(len(con.piece(i))))
+				if err := n.tor.Deliver(t.Context(), "m", i, con.piece(i)); err != nil {
+					return // the node was stopped
+				}
+			}
+			if k > 0 {
+				continue
+			}
+			select {
+			case <-stop:
+				return
+			case <-n.tor.Done():
+				return
+			case <-n.tor.Changed():
+			}
+		}
+	}()
+	return m
+}
+
+func oneCopy(fetchers int) func(*Spec) {
+	return func(s *Spec) { s.OneCopy, s.Fetchers = true, fetchers }
+}
+
+// Two seeds that fetch at the same time bring one copy together, and the leaf
+// has it from both.
+func TestTwoSeedsFetchOneCopy(t *testing.T) {
+	con := newContent(t, 6<<20, 32<<10)
+	a := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
+	b := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
+	leaf := startNode(t, con, nodeOptions{spec: oneCopy(0)})
+	leaf.knows(a, b)
+	a.knows(b)
+	stop := make(chan struct{})
+	defer close(stop)
+	ma, mb := a.fetch(t, con, 2*time.Millisecond, stop), b.fetch(t, con, 2*time.Millisecond, stop)
+	for _, n := range []*node{a, b, leaf} {
+		n.wait(30 * time.Second)
+		con.same(t, n.dir)
+	}
+	total := ma.bytes.Load() + mb.bytes.Load()
+	if len64 := int64(len(con.data)); total > len64+len64/20 {
+		t.Errorf("%d bytes from mirrors for content of %d", total, len64)
+	}
+	if ma.bytes.Load() == 0 || mb.bytes.Load() == 0 {
+		t.Errorf("one seed fetched all: %d and %d bytes", ma.bytes.Load(), mb.bytes.Load())
+	}
+}
+
+// A seed that ends in the middle leaves its claims to the other.
+func TestSeedTakesOverFromOneThatEnds(t *testing.T) {
+	con := newContent(t, 4<<20, 32<<10)
+	a := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
+	b := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
+	a.knows(b)
+	stop, never := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	ma := a.fetch(t, con, 2*time.Millisecond, stop)
+	mb := b.fetch(t, con, 2*time.Millisecond, never)
+	eventually(t, 20*time.Second, "both have fetched", func() bool { return ma.bytes.Load() > 1<<20 && mb.bytes.Load() > 1<<19 })
+	close(stop)
+	<-ma.ended
+	a.stop()
+	b.wait(30 * time.Second)
+	con.same(t, b.dir)
+	if total := ma.bytes.Load() + mb.bytes.Load(); total > int64(len(con.data))*11/10 {
+		t.Errorf("%d bytes from mirrors for content of %d", total, len(con.data))
+	}
+}
+
+// A seed whose other never comes waits for it once, not with each release.
+func TestSeedDoesNotWaitTwice(t *testing.T) {
+	con := newContent(t, 64<<10, 32<<10)
+	n := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
+	if _, k := n.tor.Claim("m", 1); k != 0 {
+		t.Fatal("claimed before the other could be met")
+	}
+	eventually(t, 20*time.Second, "a claim", func() bool { _, k := n.tor.Claim("m", 1); return k > 0 })
+	if !n.e.alone.Load() {
+		t.Error("it would wait again")
+	}
+}
+
+// Messages that make no sense end the connection they came in on, and nothing
+// else.
+func TestBadClaims(t *testing.T) {
+	con := newContent(t, 256<<10, 32<<10)
+	a := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(0)})
+	b := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(0)})
+	a.knows(b)
+	conns := func() (n int) { a.tor.call(func() { n = len(a.tor.conns) }); return n }
+	eventually(t, 20*time.Second, "a connection", func() bool { return conns() == 1 })
+	for _, bad := range [][]byte{
+		[]byte("nonsense"),
+		(&wire.Claims{Claimed: []wire.Run{{First: 7, N: 2}}}).Encode(),
+		(&wire.Claims{Taken: []wire.Run{{First: 0, N: 0}}}).Encode(),
+		(&wire.Claims{Released: []wire.Run{{First: 1 << 31, N: 1 << 31}}}).Encode(),
+	} {
+		var err error
+		a.tor.call(func() { err = a.tor.claimsCame(a.tor.conns[0], bad) })
+		if err == nil {
+			t.Errorf("accepted %q", bad)
+		}
+	}
+}
