@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"distd/internal/config"
 	"distd/pkg/swarm"
 	"distd/pkg/tracker"
 )
@@ -62,6 +63,12 @@ type zoneAnnouncer struct {
 // follows: each is a tracker of its own, and knows only the peers that told it.
 func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []zoneAnnouncer {
 	n := j.node
+	log := j.log.Named("announce")
+	if n.role == config.RoleSeed {
+		// The other seeds hear of a release a moment earlier or later: those that
+		// are not there yet come by themselves.
+		log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))
+	}
 	var out []zoneAnnouncer
 	for _, f := range n.ups {
 		if f == n.master {
@@ -77,7 +84,7 @@ func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []zoneAnnouncer {
 			Known:      func() int { return len(tor.Stats().Peers) },
 			Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
 			HTTPClient: n.announcing,
-			Log:        j.log.Named("announce"),
+			Log:        log,
 		})})
 	}
 	return out

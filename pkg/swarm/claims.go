@@ -4,6 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
 	"distd/pkg/swarm/wire"
 )
 
@@ -57,6 +59,10 @@ func (t *Torrent) begin() bool {
 	case met == 0:
 		// The next release does not wait for nobody.
 		t.e.alone.Store(true)
+	}
+	if !t.claiming {
+		t.claiming = true
+		t.log.Debug("fetching from mirrors", zap.Int("others", met), zap.Duration("after", waited.Round(time.Millisecond)))
 	}
 	return true
 }

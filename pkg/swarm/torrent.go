@@ -47,7 +47,8 @@ type Torrent struct {
 	broken   map[int]time.Time // pieces that could not be read, and when to look again
 	looking  bool              // whether one of them can be read
 	// Of sharing what is fetched from mirrors.
-	fetching   bool        // some piece was claimed
+	fetching   bool        // some piece was asked for
+	claiming   bool        // and could be claimed
 	meeting    *time.Timer // runs while others are waited for
 	claimsTold int64       // of mirrored
 }

@@ -25,11 +25,12 @@ const (
 	// unanswered.
 	newcomer = 2 * time.Second
 	reliable = 3 * time.Second
-	// swarmPatience is how long the mirrors are left unused at least for what
-	// peers have, and swarmFactor how many times longer than a mirror's the
-	// peers' way may be.
-	swarmPatience = 2 * time.Second
-	swarmFactor   = 4
+	// swarmPatience is how much longer than swarmFactor times the mirrors' way
+	// the peers' way to what they have may be, before it is fetched all the same:
+	// long, for a busy network is no reason to pay for a second copy. A swarm that
+	// brings nothing has no rate after some seconds, and is found out by that.
+	swarmPatience = 15 * time.Second
+	swarmFactor   = 8
 )
 
 // claimShare is Claim with OneCopy.
@@ -116,7 +117,7 @@ func (pe *Peer) brings(now time.Duration) bool {
 // the same: these have been idle for a while, and the swarm would take much
 // longer than they.
 func (p *Picker) swarmFails(held bitset, now time.Duration) bool {
-	if p.idleSince == 0 || now-p.idleSince < swarmPatience {
+	if p.idleSince == 0 || now-p.idleSince < newcomer {
 		return false
 	}
 	n := float64(count(minus(p.free, minus(p.free, held)))) * float64(p.cfg.PieceLength)
