@@ -15,8 +15,8 @@ import (
 
 // What a download waits for, and what keeps one that moves from being faster.
 var (
-	waitedFor = map[string]string{"peers": "for peers", "pieces": "for pieces", "mirrors": "for mirrors", "disk": "for the disk", "memory": "for memory", "limits": "for the down limit"}
-	heldBy    = map[string]string{"peers": "at the peers' speed", "pieces": "short of pieces", "mirrors": "at the mirrors' speed", "disk": "held up by the disk", "memory": "short of memory", "limits": "at the down limit"}
+	waitedFor = map[string]string{"peers": "for peers", "pieces": "for pieces", "mirrors": "for mirrors", "disk": "for the disk", "memory": "for memory", "limits": "for the down limit", "mirror_limit": "for the wan_down limit"}
+	heldBy    = map[string]string{"peers": "at the peers' speed", "pieces": "short of pieces", "mirrors": "at the mirrors' speed", "disk": "held up by the disk", "memory": "short of memory", "limits": "at the down limit", "mirror_limit": "at the wan_down limit"}
 	askedFor  = map[string]string{"limits": "for the up limit", "turn": "for a turn"}
 )
 

@@ -22,6 +22,9 @@ func TestExplain(t *testing.T) {
 	fetching := node.ReleaseStatus{Size: 10, BytesLeft: 10, Mirrors: []node.Mirror{{}}, Flow: node.Flow{
 		InFlight: true, Elapsed: 75, Waited: map[string]float64{"mirrors": 75},
 	}}
+	held := node.ReleaseStatus{Size: 10, BytesLeft: 5, FromMirrors: 5, Flow: node.Flow{
+		InFlight: true, Elapsed: 10, DownRate: 1 << 20, Waited: map[string]float64{"mirror_limit": 1}, Moved: map[string]float64{"mirror_limit": 9},
+	}}
 	passing := node.ReleaseStatus{Size: 100 << 20, Peers: 2, Uploaded: 15 << 20, Flow: node.Flow{InFlight: true, SentCopies: 0.15, UpRate: 1 << 20}}
 	idle := seed
 	idle.InFlight = false
@@ -35,6 +38,7 @@ func TestExplain(t *testing.T) {
 		{"seed", seed, []string{"sent 1.08 copies, 6.0 MiB/s to 16 peers; 3 known to be complete; rarest piece has 2 copies at the peers, 9.4 on average; requests waited 1m1s for the up limit, 2s for a turn; " +
 			"furthest behind: 10.0.0.9:6881 (12% at 300 KiB/s)"}},
 		{"seed that waits for mirrors", fetching, []string{"0% after 1m15s, 0 B/s from mirrors and 0 peers; waited 1m15s for mirrors"}},
+		{"seed at its limit for mirrors", held, []string{"50% after 10s, 1.0 MiB/s from mirrors and 0 peers; waited 1s for the wan_down limit; moved 9s: 100% at the wan_down limit"}},
 		{"leaf that passes it on", passing, []string{"sent 0.15 copies, 1.0 MiB/s to 2 peers"}},
 		{"idle", idle, nil},
 	} {

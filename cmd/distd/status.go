@@ -49,7 +49,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 			printf(cmd, "  channel %s: %s\n", ch, p)
 		}
 	}
-	if l := s.Limits; l.Up+l.Down > 0 || len(l.Channels) > 0 {
+	if l := s.Limits; l.Up+l.Down+l.WANDown > 0 || len(l.Channels)+len(l.Timetables) > 0 {
 		printRates(cmd, &l)
 	}
 	for url, state := range s.Trackers {

@@ -85,11 +85,12 @@ type Config struct {
 	Fallback    string        `koanf:"wan_fallback" usage:"what a leaf does when no seed is there: never fetch from the mirrors itself, or after such a time (2m)"`
 	Patience    time.Duration `koanf:"tier_patience" usage:"how long every mirror of the better tiers must have failed before the next tier is used"`
 
-	Up          Rate     `koanf:"up" usage:"bytes of content that this node sends a second, at most, to peers and over HTTP (0: no limit)" reload:"yes"`
-	Down        Rate     `koanf:"down" usage:"bytes of content that this node receives a second, at most, from peers and mirrors (0: no limit)" reload:"yes"`
-	ChannelUp   []string `koanf:"channel_up" usage:"the same as up for single channels, such as web=10MiB; both limits hold" reload:"yes"`
-	ChannelDown []string `koanf:"channel_down" usage:"the same as down for single channels" reload:"yes"`
-	DSCP        string   `koanf:"dscp" usage:"mark of the packets to peers, mirrors and HTTP clients: cs0 to cs7, af11 to af43, ef, le, or 0 to 63 (empty: the system's)" reload:"yes"`
+	Up          Timetable `koanf:"up" usage:"bytes of content that this node sends a second, at most, to peers and over HTTP (0: no limit); or a timetable of rates" reload:"yes"`
+	Down        Timetable `koanf:"down" usage:"bytes of content that this node receives a second, at most, from peers and mirrors (0: no limit); or a timetable" reload:"yes"`
+	WANDown     Timetable `koanf:"wan_down" usage:"bytes of content that this node receives a second from mirrors, at most: the long link (0: no limit); or a timetable; down holds besides" reload:"yes"`
+	ChannelUp   []string  `koanf:"channel_up" usage:"the same as up for single channels, such as web=10MiB; both limits hold" reload:"yes"`
+	ChannelDown []string  `koanf:"channel_down" usage:"the same as down for single channels" reload:"yes"`
+	DSCP        string    `koanf:"dscp" usage:"mark of the packets to peers, mirrors and HTTP clients: cs0 to cs7, af11 to af43, ef, le, or 0 to 63 (empty: the system's)" reload:"yes"`
 
 	LogLevel  string `koanf:"log_level" usage:"debug, info, warn or error" reload:"yes"`
 	LogFormat string `koanf:"log_format" usage:"console, json, or auto: console on a terminal, json elsewhere"`

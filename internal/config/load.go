@@ -66,7 +66,7 @@ func Settings() []Setting {
 		case Bytes:
 			text, _ := x.MarshalText()
 			s.Kind, s.Default = Size, string(text)
-		case Rate:
+		case Timetable:
 			text, _ := x.MarshalText()
 			s.Kind, s.Default = Speed, string(text)
 		default:
@@ -124,12 +124,21 @@ func decode(values map[string]any, c *Config) error {
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.StringToSliceHookFunc(","),
+			numberAsText,
 			mapstructure.TextUnmarshallerHookFunc()),
 	})
 	if err != nil {
 		return err
 	}
 	return d.Decode(values)
+}
+
+// numberAsText lets a rate be a plain number in the file.
+func numberAsText(from, to reflect.Type, data any) (any, error) {
+	if to == reflect.TypeFor[Timetable]() && from.Kind() != reflect.String {
+		return fmt.Sprint(data), nil
+	}
+	return data, nil
 }
 
 // explain names the first setting that cannot be decoded, its value and what
@@ -142,6 +151,10 @@ func explain(values map[string]any, err error) error {
 		}
 		var scratch Config
 		if decode(map[string]any{s.Key: v}, &scratch) != nil {
+			if s.Kind == Speed {
+				_, err := ParseTimetable(fmt.Sprint(v))
+				return fmt.Errorf("%s %w", s.Key, err)
+			}
 			return fmt.Errorf("%s %q is not %s", s.Key, fmt.Sprint(v), kinds[s.Kind])
 		}
 	}
@@ -154,7 +167,6 @@ var kinds = map[Kind]string{
 	Number:   "a whole number",
 	Duration: "a duration such as 30s, 5m or 1h30m",
 	Size:     "a size such as 64MiB",
-	Speed:    rateHelp,
 }
 
 func readFile(path string) (map[string]any, error) {

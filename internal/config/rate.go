@@ -53,11 +53,11 @@ func (r Rate) String() string {
 	return string(text) + "/s"
 }
 
-// ChannelRates reads the lines of channel_up or channel_down, "CHANNEL=RATE".
-// key names the setting in errors.
-func ChannelRates(key string, lines []string) (map[string]Rate, error) {
-	rates := make(map[string]Rate, len(lines))
-	for _, line := range lines {
+// ChannelRates reads the lines of channel_up or channel_down, "CHANNEL=RATE" or
+// "CHANNEL=TIMETABLE". key names the setting in errors.
+func ChannelRates(key string, lines []string) (map[string]Timetable, error) {
+	rates := make(map[string]Timetable, len(lines))
+	for _, line := range rejoin(lines) {
 		channel, text, ok := strings.Cut(line, "=")
 		if !ok || text == "" {
 			return nil, fmt.Errorf("%s %q: want CHANNEL=RATE, such as web=10MiB", key, line)
@@ -65,28 +65,35 @@ func ChannelRates(key string, lines []string) (map[string]Rate, error) {
 		if err := names.Channel(channel); err != nil {
 			return nil, fmt.Errorf("%s %q: %w", key, line, err)
 		}
-		r, err := ParseRate(text)
+		t, err := ParseTimetable(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s %q: %w", key, line, err)
 		}
 		if _, twice := rates[channel]; twice {
 			return nil, fmt.Errorf("%s %q: there is another rate for the channel; give it one", key, line)
 		}
-		rates[channel] = r
+		rates[channel] = t
 	}
 	return rates, nil
 }
 
+// rejoin puts timetables together again that were taken for lists: there is a
+// comma in each of their entries, and lists in flags and variables have commas
+// between their elements. Only the first part of each has a channel.
+func rejoin(lines []string) []string {
+	var out []string
+	for _, line := range lines {
+		if n := len(out); n > 0 && !strings.Contains(line, "=") {
+			out[n-1] += "," + line
+			continue
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
 // checkLimits checks what bounds and marks the traffic.
 func (c *Config) checkLimits() error {
-	for _, s := range []struct {
-		key  string
-		rate Rate
-	}{{"up", c.Up}, {"down", c.Down}} {
-		if s.rate != 0 && s.rate < minRate { // a plain number in the file
-			return fmt.Errorf("%s \"%d\" is not %s", s.key, s.rate, rateHelp)
-		}
-	}
 	if _, err := ChannelRates("channel_up", c.ChannelUp); err != nil {
 		return err
 	}

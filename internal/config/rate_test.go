@@ -9,8 +9,8 @@ import (
 // TestLimitsFromFile: as YAML has them, where "off" and a number may stand too.
 func TestLimitsFromFile(t *testing.T) {
 	c, err := Load(Sources{
-		File: write(t, "role: leaf\nseed: [http://s:1]\nup: 10MiB\ndown: off\nchannel_up: [web=1MiB, other=off]\ndscp: 46\n"),
-		Env:  []string{"DISTD_CHANNEL_DOWN=web=65536,other=20MiB"},
+		File: write(t, "role: leaf\nseed: [http://s:1]\nup: 10485760\ndown: off\nwan_down: 08:00,20MiB 19:00,off\nchannel_up: [web=1MiB, other=off]\ndscp: 46\n"),
+		Env:  []string{"DISTD_CHANNEL_DOWN=web=65536,other=Mon-Fri-08:00,20MiB 19:00,off,more=16KiB"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -23,15 +23,23 @@ func TestLimitsFromFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Up != 10<<20 || c.Down != 0 || c.DSCP != "46" || c.PerRelease != 300 {
+	if c.Up.String() != "10MiB/s" || c.Down.String() != "off" || c.WANDown.String() != "08:00,20MiB 19:00,off" || c.DSCP != "46" || c.PerRelease != 300 {
 		t.Errorf("%+v", c)
 	}
-	if d := cmp.Diff(map[string]Rate{"web": 1 << 20, "other": 0}, up); d != "" {
+	if d := cmp.Diff(map[string]string{"web": "1MiB/s", "other": "off"}, texts(up)); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(map[string]Rate{"web": 64 << 10, "other": 20 << 20}, down); d != "" {
+	if d := cmp.Diff(map[string]string{"web": "64KiB/s", "other": "Mon-Fri-08:00,20MiB 19:00,off", "more": "16KiB/s"}, texts(down)); d != "" {
 		t.Error(d)
 	}
+}
+
+func texts(in map[string]Timetable) map[string]string {
+	out := map[string]string{}
+	for name, t := range in {
+		out[name] = t.String()
+	}
+	return out
 }
 
 func TestRateText(t *testing.T) {

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,7 +19,9 @@ import (
 // limits bound the node's traffic. They change while it runs, by a reload or by
 // `distd limit`.
 type limits struct {
+	log  *zap.Logger
 	node rates
+	wan  rate // of what comes from mirrors, besides node.down
 
 	mu       sync.Mutex
 	channels map[string]*rates
@@ -27,7 +31,31 @@ type limits struct {
 }
 
 // rates are the limits of the node or of one channel.
-type rates struct{ up, down limit.Bucket }
+type rates struct{ up, down rate }
+
+// init names the limits for the log.
+func (l *limits) init(log *zap.Logger) {
+	l.log = log
+	l.node.up.init(log, "", "up")
+	l.node.down.init(log, "", "down")
+	l.wan.init(log, "", "wan_down")
+}
+
+// stop ends what follows timetables.
+func (l *limits) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range append(slices.Collect(maps.Values(l.channels)), &l.node) {
+		r.up.Stop()
+		r.down.Stop()
+	}
+	l.wan.Stop()
+}
+
+// fromMirrors limits what comes from mirrors for a channel.
+func (l *limits) fromMirrors(channel string) limit.All {
+	return limit.All{&l.wan.Bucket, &l.channel(channel).down.Bucket, &l.node.down.Bucket}
+}
 
 // channel is the limits of a channel, which may be of one that is not here yet.
 func (l *limits) channel(name string) *rates {
@@ -44,6 +72,8 @@ func (l *limits) of(name string) *rates {
 			l.channels = map[string]*rates{}
 		}
 		r = new(rates)
+		r.up.init(l.log, name, "up")
+		r.down.init(l.log, name, "down")
 		l.channels[name] = r
 	}
 	return r
@@ -59,25 +89,26 @@ func (l *limits) set(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	l.node.up.Set(int64(cfg.Up))
-	l.node.down.Set(int64(cfg.Down))
+	l.node.up.follow(cfg.Up)
+	l.node.down.follow(cfg.Down)
+	l.wan.follow(cfg.WANDown)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, rs := range []map[string]config.Rate{up, down} {
+	for _, rs := range []map[string]config.Timetable{up, down} {
 		for name := range rs {
 			l.of(name)
 		}
 	}
 	for name, r := range l.channels {
-		r.up.Set(int64(up[name]))
-		r.down.Set(int64(down[name]))
+		r.up.follow(up[name])
+		r.down.follow(down[name])
 	}
 	return nil
 }
 
 // upOf limits the content of a channel that is served over HTTP.
 func (n *Node) upOf(channel string) serve.Limiter {
-	return limit.All{&n.limits.channel(channel).up, &n.limits.node.up}
+	return limit.All{&n.limits.channel(channel).up.Bucket, &n.limits.node.up.Bucket}
 }
 
 // tune marks a connection as the configuration wants it.

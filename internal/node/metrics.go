@@ -46,6 +46,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := n.Status()
 	gauge(descInfo, 1, s.Role, s.Version)
 	gauge(descReady, flag(s.Ready))
+	gauge(descRate, float64(s.Limits.WANDown), "", "wan_down")
 	for _, l := range append([]ChannelLimits{{Up: s.Limits.Up, Down: s.Limits.Down}}, s.Limits.Channels...) {
 		gauge(descRate, float64(l.Up), l.Channel, "up")
 		gauge(descRate, float64(l.Down), l.Channel, "down")

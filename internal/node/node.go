@@ -202,6 +202,7 @@ func (n *Node) tracks(cfg *config.Config) bool {
 // assemble makes the parts and connects them.
 func (n *Node) assemble(cfg *config.Config) (err error) {
 	n.releases = newKeeper(n)
+	n.limits.init(n.log)
 	if err = n.limits.set(cfg); err != nil {
 		return err
 	}
@@ -356,6 +357,7 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 // close releases what New opened. Listeners that a part has closed already
 // answer with an error that says nothing new.
 func (n *Node) close() {
+	n.limits.stop()
 	for _, f := range n.ups {
 		f.client.Close()
 	}

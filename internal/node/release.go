@@ -16,7 +16,6 @@ import (
 
 	"distd/internal/config"
 	"distd/internal/layout"
-	"distd/internal/limit"
 	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/pkg/httpfetch"
@@ -144,6 +143,8 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		Priority:  newness(j.m),
 		Up:        &rates.up,
 		Down:      &rates.down,
+
+		MirrorLimit: &n.limits.wan,
 	})
 	if err != nil {
 		return nil, err
@@ -330,7 +331,7 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 		Client:          n.mirrors,
 		MaxConnsPerHost: cfg.MirrorConns,
 		TierPatience:    cfg.Patience,
-		Limiter:         limit.All{&n.limits.channel(j.m.Channel).down, &n.limits.node.down},
+		Limiter:         n.limits.fromMirrors(j.m.Channel),
 		Log:             j.log.Named("mirrors"),
 	})
 }

@@ -26,6 +26,8 @@ const (
 	// HeldLimits: a rate limit lets no block in. Under way: it lets in some of
 	// them. Of uploads: it lets no block out.
 	HeldLimits = "limits"
+	// HeldMirrorLimit: Spec.MirrorLimit lets in nothing more from mirrors.
+	HeldMirrorLimit = "mirror_limit"
 	// HeldTurn: Config.UploadSlots other connections are being served.
 	HeldTurn = "turn"
 )
@@ -111,12 +113,19 @@ func (t *Torrent) mirrorsHeld() string {
 	if len(t.e.verifying) == cap(t.e.verifying) {
 		return HeldDisk // no more pieces can be taken from them now
 	}
-	for _, l := range []Limiter{t.spec.Down, t.e.cfg.Down} {
-		if w, ok := l.(interface{ Waiting() bool }); ok && w.Waiting() {
-			return HeldLimits
-		}
+	switch {
+	case waiting(t.spec.MirrorLimit):
+		return HeldMirrorLimit
+	case waiting(t.spec.Down), waiting(t.e.cfg.Down):
+		return HeldLimits
 	}
 	return HeldMirrors
+}
+
+// waiting says whether it is known that somebody waits for a limit.
+func waiting(l Limiter) bool {
+	w, ok := l.(interface{ Waiting() bool })
+	return ok && w.Waiting()
 }
 
 // throttled counts the connections from which blocks are expected, and those of

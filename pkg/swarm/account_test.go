@@ -82,6 +82,13 @@ func TestWhereTimeGoes(t *testing.T) {
 			n.tor.Claim("m", 1)
 			return n
 		}},
+		{"a mirror waits for its limit", "", HeldMirrorLimit, func(t *testing.T, net *memNet, con *content) *node {
+			wan := rated(16 << 10)
+			wan.Ask(1 << 20) // somebody is in line for a minute
+			n := startNode(t, con, nodeOptions{net: net, spec: func(s *Spec) { s.MirrorLimit, s.Down = wan, wan }})
+			n.tor.Claim("m", 1)
+			return n
+		}},
 		{"no mirror is fetching", HeldMirrors, "nowhere", func(t *testing.T, net *memNet, con *content) *node {
 			n := startNode(t, con, nodeOptions{net: net})
 			n.tor.Unclaim(n.tor.Claim("m", 1))

@@ -163,6 +163,9 @@ type Spec struct {
 	// Up and Down are limits that hold besides the engine's, as for all torrents
 	// of one channel; nil means none.
 	Up, Down Limiter
+	// MirrorLimit is a limit of what the Torrent's other sources bring, for which
+	// they wait themselves: here it only explains what they wait for.
+	MirrorLimit Limiter
 }
 
 func (s *Spec) check() error {
