@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 	"go.uber.org/zap"
 
+	"distd/internal/config"
 	"distd/internal/node"
 )
 
@@ -28,6 +29,11 @@ func fetchCommand() *cli.Command {
 			&cli.StringFlag{Name: "seed-time", Usage: "seed for so many `MINUTES` at most; 0 is not at all"},
 			&cli.StringFlag{Name: "on-bt-download-complete", Aliases: []string{"on-download-complete"}, Usage: "`COMMAND` to run with three arguments: an id, the number of files, the path of the first"},
 			&cli.StringFlag{Name: "encryption", Usage: "message stream encryption: off, allow or require", Value: "allow"},
+			&cli.StringSliceFlag{Name: "location", Usage: "use only mirrors of this `LOCATION` of a metalink; may be repeated"},
+			&cli.StringSliceFlag{Name: "exclude-location", Usage: "never use mirrors of this `LOCATION` of a metalink; may be repeated"},
+			&cli.StringFlag{Name: "up", Usage: "`RATE` of sending, in bytes a second such as 10MiB, or a timetable such as \"08:00,20MiB 19:00,off\""},
+			&cli.StringFlag{Name: "down", Usage: "`RATE` of receiving, or a timetable"},
+			&cli.StringFlag{Name: "wan-down", Usage: "`RATE` of receiving from mirrors, or a timetable; down holds besides"},
 			&cli.IntFlag{Name: "x", Aliases: []string{"max-connection-per-server"}, Usage: "connections to one mirror, at most", Value: 64},
 			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", Value: "warn"},
 			jsonFlag(),
@@ -81,6 +87,9 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 		}
 		o.SeedTime = time.Duration(minutes * float64(time.Minute))
 	}
+	if err := fetchLimits(cmd, &o); err != nil {
+		return o, err
+	}
 	if o.MaxConns < 1 {
 		return o, usagef("x must be 1 or more")
 	}
@@ -94,6 +103,20 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	setLevel(level, cmd.String("log-level"))
 	o.Log = newLogger(cmd.Root().ErrWriter, "auto", level)
 	return o, nil
+}
+
+// fetchLimits reads which mirrors may be used, and how fast.
+func fetchLimits(cmd *cli.Command, o *node.FetchOptions) (err error) {
+	o.Locations = config.Locations{Only: cmd.StringSlice("location"), Except: cmd.StringSlice("exclude-location")}
+	if err := o.Locations.Check(); err != nil {
+		return usagef("%w", err)
+	}
+	for name, to := range map[string]*config.Timetable{"up": &o.Up, "down": &o.Down, "wan-down": &o.WANDown} {
+		if *to, err = config.ParseTimetable(cmd.String(name)); err != nil {
+			return usagef("-%s %w", name, err)
+		}
+	}
+	return nil
 }
 
 // draw shows all downloads in one line.

@@ -85,6 +85,9 @@ type Config struct {
 	Fallback    string        `koanf:"wan_fallback" usage:"what a leaf does when no seed is there: never fetch from the mirrors itself, or after such a time (2m)"`
 	Patience    time.Duration `koanf:"tier_patience" usage:"how long every mirror of the better tiers must have failed before the next tier is used"`
 
+	Location        []string `koanf:"location" usage:"use only mirrors of these locations, as the publisher named them; upstream is the node that is followed (default: all)"`
+	ExcludeLocation []string `koanf:"exclude_location" usage:"never use mirrors of these locations, such as internal"`
+
 	Up          Timetable `koanf:"up" usage:"bytes of content that this node sends a second, at most, to peers and over HTTP (0: no limit); or a timetable of rates" reload:"yes"`
 	Down        Timetable `koanf:"down" usage:"bytes of content that this node receives a second, at most, from peers and mirrors (0: no limit); or a timetable" reload:"yes"`
 	WANDown     Timetable `koanf:"wan_down" usage:"bytes of content that this node receives a second from mirrors, at most: the long link (0: no limit); or a timetable; down holds besides" reload:"yes"`

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"distd/internal/config"
 	"distd/internal/hook"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/wire"
@@ -34,6 +35,12 @@ type FetchOptions struct {
 
 	Hook       string    // program to run when a download is complete
 	HookOutput io.Writer // gets what it prints; nil for none
+
+	Locations config.Locations // of mirrors in metalinks that may be used
+	// Up, Down and WANDown are limits of all downloads together; WANDown is of
+	// mirrors alone.
+	Up, Down, WANDown config.Timetable
+
 	Encryption string
 	MaxConns   int // connections to one mirror, at most
 	Congestion string
@@ -82,7 +89,9 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 	if targets, err = distinct(targets); err != nil {
 		return nil, err
 	}
-	f := &fetch{o: o, web: web, log: o.Log, peerID: newPeerID()}
+	limits := limitsOf(o)
+	defer limits.stop()
+	f := &fetch{limits: limits, o: o, web: web, log: o.Log, peerID: newPeerID()}
 	ln, err := listenForPeers(o.Listen)
 	if err != nil {
 		return nil, err
@@ -96,11 +105,21 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: dialPeers(ln), Encryption: policy, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: dialPeers(ln), Encryption: policy, Up: &limits.node.up, Down: &limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
 	if err != nil {
 		return nil, err
 	}
 	return f.run(ctx, targets)
+}
+
+// limitsOf are the limits of all downloads of one fetch.
+func limitsOf(o FetchOptions) *limits {
+	l := &limits{}
+	l.init(o.Log)
+	l.node.up.follow(o.Up)
+	l.node.down.follow(o.Down)
+	l.wan.follow(o.WANDown)
+	return l
 }
 
 // AnyPort is the address of the first port from 6881 to 6999 that is free, as
@@ -134,6 +153,7 @@ func listenForPeers(addr string) (net.Listener, error) {
 type fetch struct {
 	o          FetchOptions
 	web        *web
+	limits     *limits
 	log        *zap.Logger
 	engine     *swarm.Engine
 	announcing *http.Client

@@ -87,7 +87,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	t := d.target
-	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Directing: st.complete}
+	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Directing: st.complete, MirrorLimit: &d.fetch.limits.wan}
 	if t.torrent != nil {
 		spec.InfoBytes = t.torrent.InfoBytes
 	}
@@ -165,7 +165,7 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 func (d *download) mirrors(ctx context.Context, tor *swarm.Torrent) error {
 	f, err := httpfetch.New(httpfetch.Config{
 		Sink: tor, Mirrors: d.target.mirrors, Client: d.fetch.web.mirrors, MaxConnsPerHost: d.fetch.o.MaxConns,
-		GiveUp: true, Log: d.log.Named("mirrors"),
+		GiveUp: true, Limiter: d.fetch.limits.fromMirrors(""), Log: d.log.Named("mirrors"),
 	})
 	if err != nil {
 		return err

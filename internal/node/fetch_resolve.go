@@ -142,7 +142,9 @@ func (w *web) document(ctx context.Context, b []byte) ([]*target, error) {
 		if err != nil {
 			return nil, coded(ExDataErr, err)
 		}
-		return []*target{torrentTarget(t)}, nil
+		out := torrentTarget(t)
+		w.restrict(out)
+		return []*target{out}, nil
 	}
 	doc, err := metalink.Parse(bytes.NewReader(b))
 	if err != nil {
@@ -204,18 +206,26 @@ func (w *web) metalinkTarget(ctx context.Context, f *metalink.File) (*target, er
 			mirrors = append(mirrors, httpfetch.Mirror{URL: u.URL, FileURL: func(string) string { return u.URL }, Tier: tier, Location: u.Location})
 		}
 	}
+	mirrors, refused := allow(mirrors, w.o.Locations)
 	t, err := w.torrentOf(ctx, f, len(mirrors) > 0)
 	if err != nil {
 		return nil, err
 	}
 	if t != nil {
 		out := torrentTarget(t)
+		for i := range out.mirrors {
+			out.mirrors[i].Location = locationOf(out.mirrors[i].URL, f.URLs)
+		}
 		if t.Tree {
 			mirrors = nil // a single URL cannot be a tree; the torrent's web seeds can
 		}
 		out.mirrors = append(out.mirrors, mirrors...)
 		out.hashes = f.Hashes
+		w.restrict(out)
 		return out, nil
+	}
+	if refused != nil {
+		return nil, coded(ExUnavailable, refused)
 	}
 	if len(mirrors) == 0 {
 		return nil, errors.New("it has no HTTP mirror, and none of its torrents can be had")
@@ -233,6 +243,10 @@ func (w *web) torrentOf(ctx context.Context, f *metalink.File, optional bool) (*
 	}
 	var errs []error
 	for _, u := range f.Torrents {
+		if u.Location != "" && !w.o.Locations.Allows(u.Location) {
+			errs = append(errs, coded(ExUnavailable, fmt.Errorf("the torrent at %s is not asked for: %v does not allow location %s", u.URL, w.o.Locations, u.Location)))
+			continue
+		}
 		b, err := w.get(ctx, u.URL, maxTorrent)
 		if err != nil {
 			errs = append(errs, err)

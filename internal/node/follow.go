@@ -185,7 +185,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 	if fresh, err := n.fresh(p); err != nil || !fresh {
 		return err
 	}
-	if n.role == config.RoleSeed {
+	if n.role == config.RoleSeed && n.cfg.Load().Locations().Allows(config.Upstream) {
 		// The mirrors' connections are made while the documents travel.
 		warm, stop := context.WithCancel(ctx)
 		var g errgroup.Group

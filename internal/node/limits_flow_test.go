@@ -10,8 +10,8 @@ import (
 	"distd/internal/config"
 )
 
-// site publishes a file of so many bytes on a master.
-func site(t *testing.T, master *Node, size int) {
+// site publishes a file of so many bytes on a master, and returns its path.
+func site(t *testing.T, master *Node, size int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "site.bin")
 	if err := os.WriteFile(src, bytes.Repeat([]byte("0123456789abcdef!"), size/17+1)[:size], 0o644); err != nil {
@@ -20,6 +20,7 @@ func site(t *testing.T, master *Node, size int) {
 	if _, err := master.Publish(t.Context(), PublishRequest{Path: src, Channel: "web"}, func(int64, int64) {}); err != nil {
 		t.Fatal(err)
 	}
+	return src
 }
 
 // waitLive waits until the node's one channel has a live release.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"distd/internal/layout"
 	"distd/internal/manifest"
 	"distd/internal/store"
+	"distd/internal/upstream"
 	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/pieces"
@@ -303,27 +303,18 @@ func verifier(m *manifest.Manifest) func(int, []byte) bool {
 	return func(i int, data []byte) bool { return sha256.Sum256(data) == m.PieceHash(i) }
 }
 
-// newFetcher makes the download over the long link: from the upstream itself
-// and from the mirrors that the manifest names, in tiers.
+// newFetcher makes the download over the long link, from the mirrors that may
+// be used.
 func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 	n := j.node
 	cfg := n.cfg.Load()
-	var mirrors []httpfetch.Mirror
+	var ups []*upstream.Client
 	if n.master != nil {
-		up := n.master.client
-		mirrors = append(mirrors, httpfetch.Mirror{
-			URL:     up.ContentURL(j.id, ""),
-			FileURL: func(path string) string { return up.ContentURL(j.id, path) },
-			Tier:    0, Location: "upstream",
-		})
+		ups = append(ups, n.master.client)
 	}
-	for _, m := range j.m.Mirrors {
-		mirrors = append(mirrors, httpfetch.Mirror{
-			URL:     m.URL,
-			FileURL: func(path string) string { return m.FileURL(j.m.Kind, strings.TrimPrefix(path, j.m.Name+"/")) },
-			// A preference of 100 is the upstream's own tier.
-			Tier: 100 - m.Preference, Location: m.Location,
-		})
+	mirrors, err := mirrorsOf(j.id, j.m, ups, cfg.Locations())
+	if err != nil {
+		return nil, err
 	}
 	return httpfetch.New(httpfetch.Config{
 		Sink:            tor,

@@ -162,7 +162,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 		}
 	}
 	if f != nil {
-		r.Mirrors = mirrorsOf(f)
+		r.Mirrors = mirrorStates(f)
 	}
 	for _, a := range announces {
 		for _, t := range a.Status() {
@@ -171,7 +171,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 	}
 }
 
-func mirrorsOf(f *httpfetch.Fetcher) []Mirror {
+func mirrorStates(f *httpfetch.Fetcher) []Mirror {
 	var out []Mirror
 	for _, m := range f.Stats().Mirrors {
 		out = append(out, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Wasted: m.Wasted, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
@@ -184,7 +184,7 @@ func (j *job) keepMirrors() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.fetcher != nil {
-		j.mirrors, j.fetcher = mirrorsOf(j.fetcher), nil
+		j.mirrors, j.fetcher = mirrorStates(j.fetcher), nil
 	}
 }
 
