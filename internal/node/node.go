@@ -225,7 +225,7 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	}
 	n.announcing = trackerClient(n.roots, n.peers)
 	mc := mirrorClient(cfg.Congestion, n.version, n.roots)
-	mc.Tune = n.tune
+	mc.Tune, mc.Log = n.tune, n.log.Named("mirrors")
 	n.mirrors = httpfetch.NewClient(mc)
 	if err := n.addUpstreams(cfg); err != nil {
 		return err

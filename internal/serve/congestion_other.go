@@ -7,4 +7,9 @@ import (
 	"net"
 )
 
-func setCongestion(*net.TCPConn, string) error { return errors.ErrUnsupported }
+func setCongestion(_ *net.TCPConn, name string) (used string, err error) {
+	if name == "" {
+		return "", nil
+	}
+	return "", errors.ErrUnsupported
+}

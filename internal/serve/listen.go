@@ -168,18 +168,10 @@ func (c *otherConn) Close() error {
 	return c.Conn.Close()
 }
 
-// tune sets the options of a new connection and asks for the congestion control of the configuration. A kernel without
-// it keeps its own; that is said once.
+// tune sets the options of a new connection.
 func (s *Server) tune(c *net.TCPConn) {
 	if s.cfg.Tune != nil {
 		s.cfg.Tune(c)
 	}
-	if s.cfg.Congestion == "" {
-		return
-	}
-	if err := setCongestion(c, s.cfg.Congestion); err != nil {
-		s.congestionOnce.Do(func() {
-			s.log.Info("the kernel does not offer the TCP congestion control; its own is used (load the module to change that)", zap.String("congestion", s.cfg.Congestion), zap.Error(err))
-		})
-	}
+	s.congest(c)
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 // ClientConfig says how connections are made.
@@ -41,13 +43,18 @@ type ClientConfig struct {
 	// for how long.
 	MaxIdle  int
 	IdleKeep time.Duration
+	// Log is told once which congestion control the connections have. Nil: none.
+	Log *zap.Logger
 }
 
 // Client opens connections to mirrors and keeps unused ones for the next
 // download. It may be shared by many fetchers and probes, and is to be closed.
 type Client struct {
-	cfg  ClientConfig
-	tls  *tls.Config
+	cfg ClientConfig
+	tls *tls.Config
+
+	congestion sync.Once // it was logged
+
 	mu   sync.Mutex
 	idle map[string][]*conn // by key
 	shut bool
@@ -60,6 +67,9 @@ func NewClient(cfg ClientConfig) *Client {
 	orDefault(&cfg.DialTimeout, 10*time.Second)
 	orDefault(&cfg.MaxIdle, 64)
 	orDefault(&cfg.IdleKeep, time.Minute)
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
 	t := cfg.TLS.Clone()
 	if t == nil {
 		t = &tls.Config{}
@@ -278,9 +288,7 @@ func (c *Client) dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 		return c.cfg.Dial(ctx, "tcp", addr)
 	}
 	d := net.Dialer{Control: func(_, _ string, r syscall.RawConn) error {
-		if c.cfg.Congestion != "default" {
-			setCongestion(r, c.cfg.Congestion)
-		}
+		c.congest(r)
 		return nil
 	}}
 	return d.DialContext(ctx, "tcp", addr)

@@ -2,7 +2,15 @@
 
 package httpfetch
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
 // setCongestion does nothing where the choice is not to be had for one socket.
-func setCongestion(syscall.RawConn, string) {}
+func setCongestion(_ syscall.RawConn, name string) (used string, err error) {
+	if name == "" {
+		return "", nil
+	}
+	return "", errors.ErrUnsupported
+}
