@@ -75,6 +75,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 			humanize.IBytes(uint64(r.FromMirrors)), humanize.IBytes(uint64(r.FromPeers)), humanize.IBytes(uint64(r.Uploaded)), r.Peers, hook})
 	}
 	t.Render()
+	printMirrors(cmd, s)
 	for _, r := range s.Releases {
 		for _, line := range explain(&r) {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)

@@ -180,17 +180,11 @@ func (f *farm) report(ctx context.Context, n int, serial uint64, source string, 
 		t.AppendRow(table.Row{m.name, fmt.Sprintf("%.2f", times[m].Seconds()), mib(r.FromMirrors), mib(r.FromPeers), runs, equal})
 	}
 	t.Render()
-	for _, m := range f.seeds {
-		r, err := m.release(ctx, serial)
-		if err != nil {
-			return err
-		}
-		copies := float64(r.FromMirrors) / float64(max(r.Size, 1))
-		f.printf("datacenter %d: %.3f copies over the long link, %s MiB sent by its seed\n", m.dc, copies, mib(r.Uploaded))
-		if copies > 1.05 {
-			problems = append(problems, fmt.Errorf("datacenter %d fetched %.3f copies", m.dc, copies))
-		}
+	more, err := f.longLinks(ctx, n, serial)
+	if err != nil {
+		return err
 	}
+	problems = append(problems, more...)
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("%w:\n%w", ErrDiffers, err)
 	}

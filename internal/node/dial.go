@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -50,4 +51,13 @@ func dialPeers(ln net.Listener) func(context.Context, netip.AddrPort) (net.Conn,
 	return func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
 		return d.DialContext(ctx, "tcp", a.String())
 	}
+}
+
+// newPeerID makes this process's peer id: client name and version as BEP 20
+// wants them, then random bytes.
+func newPeerID() [20]byte {
+	var id [20]byte
+	copy(id[:], "-DD0100-")
+	_, _ = rand.Read(id[8:]) // never fails
+	return id
 }

@@ -52,17 +52,18 @@ type FetchOptions struct {
 
 // FetchState is one download as it is now.
 type FetchState struct {
-	Name        string  `json:"name"`
-	State       string  `json:"state"`
-	Size        int64   `json:"size"`
-	Done        int64   `json:"done"`
-	FromPeers   int64   `json:"bytes_from_peers"`
-	FromMirrors int64   `json:"bytes_from_mirrors"`
-	Uploaded    int64   `json:"bytes_uploaded"`
-	Peers       int     `json:"peers"`
-	Path        string  `json:"path,omitempty"`
-	Seconds     float64 `json:"seconds,omitempty"`
-	Error       string  `json:"error,omitempty"`
+	Name        string   `json:"name"`
+	State       string   `json:"state"`
+	Size        int64    `json:"size"`
+	Done        int64    `json:"done"`
+	FromPeers   int64    `json:"bytes_from_peers"`
+	FromMirrors int64    `json:"bytes_from_mirrors"`
+	Uploaded    int64    `json:"bytes_uploaded"`
+	Peers       int      `json:"peers"`
+	Path        string   `json:"path,omitempty"`
+	Seconds     float64  `json:"seconds,omitempty"`
+	Error       string   `json:"error,omitempty"`
+	Mirrors     []Mirror `json:"mirrors,omitempty"`
 }
 
 // Fetch downloads the inputs, runs the hook for each, and seeds what has a

@@ -31,6 +31,7 @@ type download struct {
 	path    string
 	took    time.Duration
 	torrent *swarm.Torrent
+	fetcher *httpfetch.Fetcher // of its mirrors, if it has some
 }
 
 func (d *download) note(state string) {
@@ -49,6 +50,9 @@ func (d *download) state() FetchState {
 	if d.torrent != nil {
 		t := d.torrent.Stats()
 		s.Done, s.FromPeers, s.FromMirrors, s.Uploaded, s.Peers = s.Size-t.BytesLeft, t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded, len(t.Peers)
+	}
+	if d.fetcher != nil {
+		s.Mirrors = mirrorsOfStats(d.fetcher.Stats())
 	}
 	return s
 }
@@ -170,6 +174,9 @@ func (d *download) mirrors(ctx context.Context, tor *swarm.Torrent) error {
 	if err != nil {
 		return err
 	}
+	d.mu.Lock()
+	d.fetcher = f
+	d.mu.Unlock()
 	return f.Run(ctx)
 }
 

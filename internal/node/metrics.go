@@ -73,6 +73,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descDamaged, float64(r.Unreadable), labels...)
 		collectFlow(ch, &r)
 	}
+	collectMirrors(ch, s)
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descHooks, n.counters.hookRuns.Load())

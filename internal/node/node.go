@@ -10,7 +10,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -69,6 +68,7 @@ type Node struct {
 	control net.Listener
 
 	limits    limits
+	paths     paths
 	releases  *keeper
 	publishMu sync.Mutex
 	ready     atomic.Bool
@@ -285,15 +285,6 @@ func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
 		sc.AnnounceURLs = announceURLs
 	}
 	return serve.New(sc)
-}
-
-// newPeerID makes this process's peer id: client name and version as BEP 20
-// wants them, then random bytes.
-func newPeerID() [20]byte {
-	var id [20]byte
-	copy(id[:], "-DD0100-")
-	_, _ = rand.Read(id[8:]) // never fails
-	return id
 }
 
 // Run runs the node until ctx ends or a part of it fails, and closes it.

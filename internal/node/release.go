@@ -316,7 +316,7 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return httpfetch.New(httpfetch.Config{
+	f, err := httpfetch.New(httpfetch.Config{
 		Sink:            tor,
 		Mirrors:         mirrors,
 		Client:          n.mirrors,
@@ -325,6 +325,10 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 		Limiter:         n.limits.fromMirrors(j.m.Channel),
 		Log:             j.log.Named("mirrors"),
 	})
+	if err == nil {
+		n.paths.begin(f)
+	}
+	return f, err
 }
 
 func ignoreCancel(err error) error {

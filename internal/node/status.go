@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 )
 
@@ -24,6 +23,7 @@ type Status struct {
 	Upstream []UpstreamStatus  `json:"upstreams,omitempty"`
 	Trackers map[string]string `json:"trackers,omitempty"`
 	Limits   Limits            `json:"limits"`
+	Paths    []PathStatus      `json:"paths,omitempty"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -64,19 +64,6 @@ type ReleaseStatus struct {
 	Flow
 }
 
-// Mirror is what one mirror gave for a release.
-type Mirror struct {
-	URL      string `json:"url"`
-	Tier     int    `json:"tier"`
-	Location string `json:"location,omitempty"`
-	Bytes    int64  `json:"bytes"`
-	Wasted   int64  `json:"wasted"`
-	Requests int64  `json:"requests"`
-	Errors   int64  `json:"errors"`
-	State    string `json:"state"`
-	Problem  string `json:"problem,omitempty"`
-}
-
 // UpstreamStatus is one node that this one follows.
 type UpstreamStatus struct {
 	URL      string `json:"url"`
@@ -97,7 +84,7 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits()}
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits(), Paths: n.paths.totals()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
 	}
@@ -162,29 +149,12 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 		}
 	}
 	if f != nil {
-		r.Mirrors = mirrorStates(f)
+		r.Mirrors = merge(r.Mirrors, mirrorsOfStats(f.Stats()))
 	}
 	for _, a := range announces {
 		for _, t := range a.Status() {
 			trackers[t.URL] = cmp.Or(t.Error, "ok")
 		}
-	}
-}
-
-func mirrorStates(f *httpfetch.Fetcher) []Mirror {
-	var out []Mirror
-	for _, m := range f.Stats().Mirrors {
-		out = append(out, Mirror{URL: m.URL, Tier: m.Tier, Location: m.Location, Bytes: m.Bytes, Wasted: m.Wasted, Requests: m.Requests, Errors: m.Errors, State: m.State, Problem: m.LastError})
-	}
-	return out
-}
-
-// keepMirrors keeps of a fetcher that has ended what it has to tell.
-func (j *job) keepMirrors() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.fetcher != nil {
-		j.mirrors, j.fetcher = mirrorStates(j.fetcher), nil
 	}
 }
 

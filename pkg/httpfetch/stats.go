@@ -23,8 +23,9 @@ type MirrorStats struct {
 	URL      string `json:"url"` // without credentials and query
 	Tier     int    `json:"tier"`
 	Location string `json:"location,omitempty"`
-	// State is "ready", "active", or why it is left alone: "failing", "busy",
-	// "absent", "distrusted", "bad bytes"; "standby" while a better tier works.
+	// State is "ready", "active", "standby" while a better tier works, or why it is
+	// left alone, or tried again with one piece: "failing", "busy", "absent",
+	// "distrusted", "bad bytes".
 	State string  `json:"state"`
 	Conns int     `json:"conns"`
 	Rate  float64 `json:"rate"` // bytes/s
@@ -88,10 +89,10 @@ func (f *Fetcher) Stats() Stats {
 // state is the word for a mirror's condition.
 func (f *Fetcher) state(m *mirror) string {
 	switch {
+	case m.health.onTrial(): // until a piece verifies, also while it is tried again
+		return m.health.class.String()
 	case m.lanes > 0:
 		return "active"
-	case m.health.onTrial():
-		return m.health.class.String()
 	case m.Tier > f.tier:
 		return "standby"
 	}
