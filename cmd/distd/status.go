@@ -55,6 +55,21 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	for url, state := range s.Trackers {
 		printf(cmd, "tracker %s: %s\n", url, state)
 	}
+	printReleases(cmd, s)
+	printMirrors(cmd, s)
+	for _, r := range s.Releases {
+		for _, line := range explain(&r) {
+			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)
+		}
+		if r.Problem != "" {
+			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)
+		}
+	}
+	return nil
+}
+
+// printReleases shows all releases in a table.
+func printReleases(cmd *cli.Command, s *node.Status) {
 	t := table.NewWriter()
 	t.SetOutputMirror(cmd.Root().Writer)
 	t.SetStyle(table.StyleLight)
@@ -75,16 +90,6 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 			humanize.IBytes(uint64(r.FromMirrors)), humanize.IBytes(uint64(r.FromPeers)), humanize.IBytes(uint64(r.Uploaded)), r.Peers, hook})
 	}
 	t.Render()
-	printMirrors(cmd, s)
-	for _, r := range s.Releases {
-		for _, line := range explain(&r) {
-			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)
-		}
-		if r.Problem != "" {
-			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)
-		}
-	}
-	return nil
 }
 
 func percent(r node.ReleaseStatus) string {

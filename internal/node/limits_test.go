@@ -86,16 +86,7 @@ func TestLimitByTheOperator(t *testing.T) {
 	if d := cmp.Diff(changed, s.Limits); d != "" {
 		t.Errorf("status (-want +got):\n%s", d)
 	}
-	families, err := n.registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := map[float64]bool{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			shown[m.GetGauge().GetValue()] = shown[m.GetGauge().GetValue()] || strings.HasPrefix(f.GetName(), "distd_limit_")
-		}
-	}
+	shown := limitGauges(t, n)
 	if !shown[4<<20] || !shown[3<<20] || !shown[2<<20] || !shown[1<<20] || !shown[500] || !shown[300] {
 		t.Errorf("the metrics do not show the limits: %v", shown)
 	}
@@ -114,6 +105,22 @@ func TestLimitByTheOperator(t *testing.T) {
 	if d := cmp.Diff(configured, n.Limits()); d != "" {
 		t.Errorf("after a reload (-want +got):\n%s", d)
 	}
+}
+
+// limitGauges are the values of the metrics of limits.
+func limitGauges(t *testing.T, n *Node) map[float64]bool {
+	t.Helper()
+	families, err := n.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[float64]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			shown[m.GetGauge().GetValue()] = shown[m.GetGauge().GetValue()] || strings.HasPrefix(f.GetName(), "distd_limit_")
+		}
+	}
+	return shown
 }
 
 // TestReloadTakesOver: what the documentation says a reload takes over, it does.

@@ -90,7 +90,20 @@ func TestMirrorsInStatusAndMetrics(t *testing.T) {
 	if text, err := json.Marshal(s); err != nil || strings.Contains(string(text), "secret") {
 		t.Errorf("the status has the password: %s, %v", text, err)
 	}
+	checkSeries(t, series(t, seed), up, out)
+	nextRelease(t, master, seed, bad.URL)
 	got := series(t, seed)
+	_, old := got["distd_mirror_bytes_total internal site.bin 90"]
+	_, live := got["distd_mirror_bytes_total here site.bin 0"]
+	if old || !live || got["distd_path_bytes_total external 0"] != out.Bytes {
+		t.Errorf("after the next release there are %v", got)
+	}
+}
+
+// checkSeries holds the metrics against the status of the upstream and of a bad
+// mirror.
+func checkSeries(t *testing.T, got map[string]int64, up, out Mirror) {
+	t.Helper()
 	for name, want := range map[string]int64{
 		"distd_path_bytes_total external 0":                   out.Bytes,
 		"distd_path_bytes_total upstream 0":                   up.Bytes,
@@ -108,12 +121,17 @@ func TestMirrorsInStatusAndMetrics(t *testing.T) {
 			t.Errorf("%s is %d (there: %v), want %d", name, v, there, want)
 		}
 	}
-	// The next release takes this one's place in the metrics.
+}
+
+// nextRelease publishes another release, with a mirror at a location of its own,
+// and waits until it is live on the seed.
+func nextRelease(t *testing.T, master, seed *Node, mirror string) {
+	t.Helper()
 	src := filepath.Join(t.TempDir(), "site.bin")
 	if err := os.WriteFile(src, bytes.Repeat([]byte("y"), 100), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := master.Publish(t.Context(), PublishRequest{Path: src, Channel: "web", Mirrors: []string{"here 100 " + bad.URL}}, func(int64, int64) {}); err != nil {
+	if _, err := master.Publish(t.Context(), PublishRequest{Path: src, Channel: "web", Mirrors: []string{"here 100 " + mirror}}, func(int64, int64) {}); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -123,12 +141,6 @@ func TestMirrorsInStatusAndMetrics(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatalf("the second release is not live after a minute: %+v", seed.Status())
 		}
-	}
-	got = series(t, seed)
-	_, old := got["distd_mirror_bytes_total internal site.bin 90"]
-	_, live := got["distd_mirror_bytes_total here site.bin 0"]
-	if old || !live || got["distd_path_bytes_total external 0"] != out.Bytes {
-		t.Errorf("after the next release there are %v", got)
 	}
 }
 
