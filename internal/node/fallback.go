@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,13 +31,20 @@ const (
 // until ctx ends or all are there.
 func (j *job) fetch(ctx context.Context, tor *swarm.Torrent) error {
 	n := j.node
-	switch after, allowed := n.cfg.Load().FallbackAfter(); {
+	after, allowed := n.cfg.Load().FallbackAfter()
+	var err error
+	switch {
 	case n.role == config.RoleSeed:
-		return j.fetchFrom(ctx, tor)
+		err = j.fetchFrom(ctx, tor)
 	case allowed:
-		return j.fallBack(ctx, tor, after)
+		err = j.fallBack(ctx, tor, after)
 	}
-	return nil
+	var none noMirrorError
+	if errors.As(err, &none) && (n.role == config.RoleLeaf || n.otherSeeds > 0) {
+		j.log.Warn("all is left to the seeds of the datacenter", zap.Error(err))
+		return nil
+	}
+	return err
 }
 
 func (j *job) fetchFrom(ctx context.Context, tor *swarm.Torrent) error {
@@ -47,6 +55,7 @@ func (j *job) fetchFrom(ctx context.Context, tor *swarm.Torrent) error {
 	j.mu.Lock()
 	j.fetcher = f
 	j.mu.Unlock()
+	defer j.keepMirrors()
 	return f.Run(ctx)
 }
 
@@ -63,6 +72,11 @@ func (j *job) fallBack(ctx context.Context, tor *swarm.Torrent, after time.Durat
 			return ctx.Err()
 		case <-tor.Done():
 			return nil
+		case err := <-running.done():
+			if running = nil; err != nil {
+				return err
+			}
+			continue
 		case <-tick.C:
 		}
 		switch fetch := w.update(tor.Stats().Peers, time.Now(), running != nil); {
@@ -91,6 +105,14 @@ func start(ctx context.Context, f func(context.Context) error) *task {
 	t := &task{cancel: cancel, ended: make(chan error, 1)}
 	go func() { t.ended <- f(ctx) }()
 	return t
+}
+
+// done yields the error of a task that ended by itself.
+func (t *task) done() <-chan error {
+	if t == nil {
+		return nil
+	}
+	return t.ended
 }
 
 // stop ends the task and returns its error, but for that of being stopped. A nil

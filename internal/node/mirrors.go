@@ -9,6 +9,9 @@ import (
 	"distd/pkg/httpfetch"
 )
 
+// noMirrorError says that there is nothing to fetch a release from over HTTP.
+type noMirrorError struct{ error }
+
 // mirrorsOf are the places that a release's content may be fetched from over
 // HTTP, in tiers: the upstreams themselves, and those that the signed manifest
 // names, but for the locations that the configuration does not allow. It is an
@@ -45,7 +48,7 @@ func allow(all []httpfetch.Mirror, allowed config.Locations) ([]httpfetch.Mirror
 		at = append(at, m.Location)
 	}
 	if len(left) == 0 && len(all) > 0 {
-		return nil, allowed.Refuse(at)
+		return nil, noMirrorError{allowed.Refuse(at)}
 	}
 	return left, nil
 }

@@ -188,9 +188,7 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 		j.setState(stateSeeding)
 		return nil
 	})
-	err := g.Wait()
-	j.keepMirrors()
-	return err
+	return g.Wait()
 }
 
 // finish waits for the last piece, then commits, activates and runs the hook.
@@ -311,6 +309,9 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 	var ups []*upstream.Client
 	if n.master != nil {
 		ups = append(ups, n.master.client)
+	}
+	if len(ups)+len(j.m.Mirrors) == 0 {
+		return nil, noMirrorError{errors.New("no mirror is there: the release names none, and master is not set")}
 	}
 	mirrors, err := mirrorsOf(j.id, j.m, ups, cfg.Locations())
 	if err != nil {
