@@ -179,7 +179,7 @@ func (t *Torrent) blame(c *conn, err error) {
 // anybody is told.
 func (t *Torrent) complete() {
 	t.log.Debug("all pieces are here", zap.Int64("from_peers", t.counts.sources[SourcePeers]), zap.Int64("from_mirrors", t.counts.sources[SourceMirrors]),
-		zap.Int64("wasted", t.counts.wasted), zap.Duration("after", time.Since(t.began).Round(time.Millisecond)))
+		zap.Int64("wasted", t.counts.wasted), zap.Any("claims", t.pick.Shares()), zap.Duration("after", time.Since(t.began).Round(time.Millisecond)))
 	for _, c := range slices.Clone(t.conns) {
 		if c.pe == nil {
 			continue

@@ -19,7 +19,7 @@ type fetchState struct {
 	order  []int // how they were claimed, oldest first, with some that are claims no more
 	got    int64 // bytes received
 	rate   Rate
-	best   float64       // highest rate, bytes a second
+	busy   time.Duration // in which they came
 	moved  time.Duration // when something had come, or was begun
 }
 
@@ -35,9 +35,25 @@ func (f *fetchState) received(total int64, now time.Duration) {
 		return
 	}
 	f.rate.Add(int(min(total-f.got, 1<<30)), now)
-	f.best = max(f.best, f.rate.At(now))
+	if f.got > 0 {
+		f.busy += min(now-f.moved, hangTime)
+	}
 	f.got, f.moved = total, now
 }
+
+// mean is how many bytes a second have come while something did.
+func (f *fetchState) mean() float64 { return float64(f.got) / max(f.busy.Seconds(), 0.1) }
+
+// Shares counts pieces that more than one who fetches has claimed, for whatever
+// reason. What was under way of them came twice.
+type Shares struct {
+	Taken   int // taken over from another
+	Crossed int // claimed by another at the same moment, or taken over by it
+	Held    int // claimed here though peers have them, which did not bring them
+}
+
+// Shares are the counts so far.
+func (p *Picker) Shares() Shares { return p.shares }
 
 // Fetches notes that the peer fetches from mirrors too; id is what settles who
 // of two fetches a piece that both have claimed.
@@ -67,6 +83,7 @@ func (p *Picker) TheyClaim(pe *Peer, first, n int, taken bool, now time.Duration
 		}
 		if mine {
 			p.yielded = append(p.yielded, i)
+			p.shares.Crossed++
 		}
 		f.claims.set(i)
 		f.n++
@@ -204,6 +221,7 @@ func (p *Picker) takeOver(loose bitset, limit int, now time.Duration) (first, n 
 	for first = last; n < min(limit, most); first-- {
 		p.reserve(first)
 		pe.unclaim(first)
+		p.shares.Taken++
 		n++
 		if first == 0 || !f.claims.has(first-1) || !loose.has(first-1) {
 			break
@@ -226,7 +244,7 @@ func (p *Picker) slowest(loose bitset, now time.Duration) (worst *Peer, most int
 		if silent := (now - f.moved).Seconds(); f.hangs(now) {
 			theirs = max(theirs, 2*silent)
 		}
-		ours := bytes / max(p.own.best, kib)
+		ours := bytes / max(p.own.mean(), kib)
 		if theirs > helpTime.Seconds()+1.5*ours && theirs > longest {
 			longest, worst = theirs, pe
 			most = max(1, int(float64(f.n)*theirs/(theirs+ours)))

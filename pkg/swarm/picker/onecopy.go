@@ -56,6 +56,7 @@ func (p *Picker) claimShare(limit int, now time.Duration) (first, n int, taken b
 	}
 	if p.swarmFails(held, now) {
 		first, n = p.claimRun(minus(loose, theirs), limit)
+		p.shares.Held += n
 		if n == 0 {
 			if i := p.dropOrphan(theirs); i >= 0 {
 				p.reserve(i)
@@ -122,7 +123,7 @@ func (p *Picker) swarmFails(held bitset, now time.Duration) bool {
 	}
 	n := float64(count(minus(p.free, minus(p.free, held)))) * float64(p.cfg.PieceLength)
 	swarm := n / max(p.flow.rate.At(now), 1)
-	mirrors := n / max(p.own.best, kib)
+	mirrors := n / max(p.own.mean(), kib)
 	return swarm > swarmPatience.Seconds()+swarmFactor*mirrors
 }
 

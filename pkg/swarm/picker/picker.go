@@ -73,6 +73,7 @@ type Picker struct {
 	dry       bool
 	idleSince time.Duration
 	own       fetchState
+	shares    Shares
 	yielded   []int
 
 	flow      flow
