@@ -98,7 +98,7 @@ func (t *Torrent) claimsCame(c *conn, data []byte) error {
 // introduce is for a peer that has just said that it fetches too: it is told
 // what is here, if it is to know, and what is claimed.
 func (t *Torrent) introduce(c *conn) {
-	t.pick.Fetches(c.pe, seedID(c.s.PeerID))
+	t.pick.Fetches(c.pe, seedID(c.s.PeerID), t.now())
 	if t.claimsShared() {
 		t.tellClaims(c)
 	}

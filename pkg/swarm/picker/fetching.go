@@ -1,6 +1,7 @@
 package picker
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -26,7 +27,7 @@ type fetchState struct {
 // Fetching reports whether the peer fetches from mirrors now: it has claimed
 // something and gets it.
 func (pe *Peer) Fetching(now time.Duration) bool {
-	return pe.fetch != nil && pe.fetch.moved > 0 && now-pe.fetch.moved < hangTime
+	return pe.fetch != nil && now-pe.fetch.moved < hangTime
 }
 
 // received notes that total bytes have come so far.
@@ -57,9 +58,9 @@ func (p *Picker) Shares() Shares { return p.shares }
 
 // Fetches notes that the peer fetches from mirrors too; id is what settles who
 // of two fetches a piece that both have claimed.
-func (p *Picker) Fetches(pe *Peer, id uint64) {
+func (p *Picker) Fetches(pe *Peer, id uint64, now time.Duration) {
 	if pe.fetch == nil {
-		pe.fetch = &fetchState{id: id, claims: newBitset(p.cfg.Pieces)}
+		pe.fetch = &fetchState{id: id, claims: newBitset(p.cfg.Pieces), moved: max(1, now)}
 	}
 }
 
@@ -169,85 +170,105 @@ func (p *Picker) theirs() bitset {
 	return m
 }
 
-// contended reports whether others may claim pieces too.
-func (p *Picker) contended() bool {
-	return slices.ContainsFunc(p.peers, func(pe *Peer) bool { return pe.fetch != nil && pe.count < p.cfg.Pieces })
-}
-
 // Share is how many bytes are for this node to fetch still, as far as can be
 // told: what it has claimed, and its part of what nobody has.
 func (p *Picker) Share(now time.Duration) int64 {
-	open := count(minus(p.loose(), union(p.held(now), p.theirs())))
-	with := 1
-	for _, pe := range p.peers {
-		if pe.fetch != nil && pe.count < p.cfg.Pieces && !pe.fetch.hangs(now) {
-			with++
+	mine, rest := p.divide(minus(p.loose(), union(p.held(now), p.theirs())), now)
+	open := float64(count(mine))
+	if count(rest) == 0 {
+		all := p.own.pace(now)
+		for _, pe := range p.peers {
+			if pe.competes(p) && !pe.fetch.hangs(now) {
+				all += pe.fetch.pace(now)
+			}
 		}
+		open *= p.own.pace(now) / all
 	}
-	return int64(p.Claimed()+(open+with-1)/with) * p.cfg.PieceLength
+	return int64(float64(p.Claimed())+math.Ceil(open)) * p.cfg.PieceLength
 }
 
 const (
 	// hangTime is after how long without a byte one who fetches counts as hanging.
 	hangTime = 2 * time.Second
 	// helpTime is how much longer than needed something may take before it is
-	// taken over: what is under way already comes twice then.
-	helpTime = 500 * time.Millisecond
+	// taken over: about as long as what is under way to the other takes, which
+	// would come twice.
+	helpTime = time.Second
 )
 
-func (f *fetchState) hangs(now time.Duration) bool { return f.n > 0 && now-f.moved > hangTime }
+func (f *fetchState) hangs(now time.Duration) bool { return now-f.moved > hangTime }
 
-// takeOver reserves pieces that another has claimed and will need much longer
-// for than this node, which has nothing else to fetch: those that were claimed
-// last, which it comes to last. loose are the pieces that may be taken.
-func (p *Picker) takeOver(loose bitset, limit int, now time.Duration) (first, n int) {
-	pe, most := p.slowest(loose, now)
+// takeOver reserves pieces that another has claimed, or that fall to it (rest),
+// and that it will need much longer for than this node, which has nothing else to
+// fetch: those that it comes to last. loose are the pieces that may be taken.
+func (p *Picker) takeOver(loose, rest bitset, limit int, now time.Duration) (first, n int) {
+	pe, most := p.slowest(loose, rest, now)
 	if pe == nil {
 		return 0, 0
 	}
 	f := pe.fetch
+	may := func(i int) bool {
+		return i >= 0 && loose.has(i) && (f.claims.has(i) || rest.has(i) && p.owner(i, now) == pe)
+	}
+	last := -1
+	for at := range rest.runs() {
+		for i := at.first; i < at.first+at.n; i++ {
+			if may(i) {
+				last = i
+			}
+		}
+	}
 	for len(f.order) > 0 && !f.claims.has(f.order[len(f.order)-1]) {
 		f.order = f.order[:len(f.order)-1]
 	}
-	last := -1
 	for k := len(f.order) - 1; k >= 0 && last < 0; k-- {
-		if i := f.order[k]; f.claims.has(i) && loose.has(i) {
+		if i := f.order[k]; f.claims.has(i) && may(i) {
 			last = i
 		}
 	}
 	if last < 0 {
 		return 0, 0
 	}
-	for first = last; n < min(limit, most); first-- {
+	for first = last; n < min(limit, most) && may(first); first-- {
 		p.reserve(first)
 		pe.unclaim(first)
 		p.shares.Taken++
 		n++
-		if first == 0 || !f.claims.has(first-1) || !loose.has(first-1) {
-			break
-		}
 	}
 	return last - n + 1, n
 }
 
-// slowest is the peer that will need the longest for what it has claimed, if it
-// is worth taking something of that over, and how many pieces of it.
-func (p *Picker) slowest(loose bitset, now time.Duration) (worst *Peer, most int) {
+// slowest is the peer that will need the longest for what it has claimed and what
+// falls to it, if it is worth taking something of that over, and how many pieces
+// of it.
+func (p *Picker) slowest(loose, rest bitset, now time.Duration) (worst *Peer, most int) {
+	open := map[*Peer]int{}
+	for at := range rest.runs() {
+		for i := at.first; i < at.first+at.n; i++ {
+			if loose.has(i) {
+				open[p.owner(i, now)]++
+			}
+		}
+	}
 	var longest float64
 	for _, pe := range p.peers {
 		f := pe.fetch
-		if f == nil || f.n == 0 || count(minus(loose, minus(loose, f.claims))) == 0 {
+		if f == nil || open[pe] == 0 && (f.n == 0 || count(minus(loose, minus(loose, f.claims))) == 0) {
 			continue
 		}
-		bytes := float64(f.n) * float64(p.cfg.PieceLength)
+		n := f.n + open[pe]
+		bytes := float64(n) * float64(p.cfg.PieceLength)
 		theirs := bytes / max(f.rate.At(now), 1)
-		if silent := (now - f.moved).Seconds(); f.hangs(now) {
-			theirs = max(theirs, 2*silent)
+		if f.got == 0 {
+			theirs = bytes / f.pace(now)
 		}
-		ours := bytes / max(p.own.mean(), kib)
+		if f.hangs(now) {
+			theirs = max(theirs, 2*(now-f.moved).Seconds())
+		}
+		ours := bytes / p.own.pace(now)
 		if theirs > helpTime.Seconds()+1.5*ours && theirs > longest {
 			longest, worst = theirs, pe
-			most = max(1, int(float64(f.n)*theirs/(theirs+ours)))
+			most = max(1, int(float64(n)*theirs/(theirs+ours)))
 		}
 	}
 	return worst, most

@@ -13,8 +13,7 @@ import (
 //	held    a peer has it, and will bring it
 //
 // Each takes its runs one behind the other. Where it meets what is not open it
-// goes on in the middle of the longest stretch that is, so that two who come from
-// different sides do not get in each other's way. When nothing is open it may help
+// goes on inside of another long stretch that is, at a place of its own. When nothing is open it may help
 // those who are slow (takeOver), and at last itself fetch what peers have and do
 // not bring.
 
@@ -35,10 +34,12 @@ const (
 
 // claimShare is Claim with OneCopy.
 func (p *Picker) claimShare(limit int, now time.Duration) (first, n int, taken bool) {
+	p.settle(now)
 	loose := p.loose()
 	held, theirs := p.held(now), p.theirs()
 	spare := union(held, theirs)
-	if first, n = p.claimRun(minus(loose, spare), limit); n > 0 {
+	mine, rest := p.divide(minus(loose, spare), now)
+	if first, n = p.claimRun(mine, limit); n > 0 {
 		p.idleSince = 0
 		return first, n, false
 	}
@@ -47,7 +48,7 @@ func (p *Picker) claimShare(limit int, now time.Duration) (first, n int, taken b
 		p.idleSince = 0
 		return i, 1, false
 	}
-	if first, n = p.takeOver(minus(loose, held), limit, now); n > 0 {
+	if first, n = p.takeOver(minus(loose, held), rest, limit, now); n > 0 {
 		p.idleSince = 0
 		return first, n, true
 	}
@@ -71,13 +72,35 @@ func (p *Picker) claimShare(limit int, now time.Duration) (first, n int, taken b
 func (p *Picker) claimableNow(now time.Duration) bool {
 	loose, held, theirs := p.loose(), p.held(now), p.theirs()
 	spare := union(held, theirs)
-	if count(minus(loose, spare)) > 0 || p.orphaned(spare) {
+	mine, rest := p.divide(minus(loose, spare), now)
+	if count(mine) > 0 || p.orphaned(spare) {
 		return true
 	}
-	if v, _ := p.slowest(minus(loose, held), now); v != nil {
+	if v, _ := p.slowest(minus(loose, held), rest, now); v != nil {
 		return true
 	}
 	return p.swarmFails(held, now) && (count(minus(loose, theirs)) > 0 || p.orphaned(theirs))
+}
+
+// settle chooses where to begin: with others, each at the start of its part.
+func (p *Picker) settle(now time.Duration) {
+	if p.settled {
+		return
+	}
+	p.settled = true
+	p.own.moved = max(1, now)
+	before, all := 0, 1
+	for _, pe := range p.peers {
+		if pe.competes(p) {
+			all++
+			if pe.fetch.id < p.cfg.ID {
+				before++
+			}
+		}
+	}
+	if all > 1 {
+		p.cursor = before * p.cfg.Pieces / all
+	}
 }
 
 func (p *Picker) orphaned(spare bitset) bool {
@@ -146,22 +169,31 @@ func (p *Picker) place(set bitset, limit int) int {
 	if p.cursor < p.cfg.Pieces && set.has(p.cursor) {
 		return p.cursor
 	}
-	next, start, length := -1, -1, 0
+	next, longest := -1, 0
 	for at := range set.runs() {
 		if next < 0 || next < p.cursor && at.first > p.cursor {
 			next = at.first
 		}
-		if at.n > length {
-			start, length = at.first, at.n
-		}
+		longest = max(longest, at.n)
 	}
-	if !p.contended() {
+	if longest < 4*limit || !p.contended() {
 		return next // in the order of the files, and then what was left out
 	}
-	if length >= 4*limit {
-		return start + length/2
+	return p.within(set, longest)
+}
+
+// within is a place well inside of one of the long stretches. The ID decides
+// which, and where: two who come to the end of theirs at the same moment must not
+// go on at the same place.
+func (p *Picker) within(set bitset, longest int) int {
+	var best stretch
+	for at := range set.runs() {
+		if 2*at.n >= longest && (best.n == 0 || weigh(p.cfg.ID, at.first) > weigh(p.cfg.ID, best.first)) {
+			best = at
+		}
 	}
-	return start
+	quarter := best.n / 4
+	return best.first + quarter + int(weigh(p.cfg.ID, best.first)%uint64(2*quarter+1))
 }
 
 // stretch is n pieces from first on.

@@ -56,7 +56,7 @@ func newZone(t *testing.T, n int, delay time.Duration, rates ...float64) *zoneMo
 			pe := s.p.Add(nil, 500, 0)
 			s.p.SetChoked(pe, false)
 			s.p.Exempt(pe, uint64(1000+77*k))
-			s.p.Fetches(pe, uint64(1000+77*k))
+			s.p.Fetches(pe, uint64(1000+77*k), 0)
 			s.peers[k] = pe
 		}
 	}
@@ -106,14 +106,18 @@ func (z *zoneModel) step() {
 
 func (z *zoneModel) fetch(i int, s *seedModel) {
 	for _, y := range s.p.Yielded() {
-		if k := slices.Index(s.queue, y); k > 3 { // the first are asked for already
+		if k := slices.Index(s.queue, y); k > int(s.rate/5) { // the first are asked for already
 			s.queue = slices.Delete(s.queue, k, k+1)
 			s.p.Unclaim(y, 1)
 			z.tell(i, func(p *Picker, pe *Peer) { p.TheyUnclaim(pe, y, 1) })
 		}
 	}
-	for len(s.queue) < 16 && !s.p.Done() {
-		first, n, taken := s.p.Claim(min(8, max(1, int(s.p.Share(z.now)/modelPiece/16))), z.now)
+	// Sixteen connections have about a second of the line's rate claimed, and
+	// less towards the end.
+	left := int(s.p.Share(z.now)/modelPiece) - len(s.queue)
+	ahead := max(16, min(int(s.rate), left))
+	for len(s.queue) < ahead && !s.p.Done() {
+		first, n, taken := s.p.Claim(max(1, ahead/16), z.now)
 		if n == 0 {
 			break
 		}
@@ -185,11 +189,14 @@ func check(t *testing.T, what string, z *zoneModel, copies float64, atMost time.
 // Seeds of one datacenter fetch one copy together, in a time that is shorter by
 // their number, whatever their lines carry.
 func TestSeedsShareOneCopy(t *testing.T) {
-	for _, delay := range []time.Duration{time.Millisecond, 20 * time.Millisecond} {
+	for _, delay := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond} {
 		check(t, "alone", newZone(t, 1024, delay, 100), 1, 10300*time.Millisecond)
 		check(t, "two", newZone(t, 1024, delay, 100, 100), 1.02, 5500*time.Millisecond)
 		check(t, "three", newZone(t, 1024, delay, 100, 100, 100), 1.03, 3800*time.Millisecond)
 		check(t, "of different speed", newZone(t, 1024, delay, 30, 270), 1.03, 4*time.Second)
+		check(t, "two, fast", newZone(t, 1024, delay, 400, 400), 1.03, 1700*time.Millisecond)
+		check(t, "three, fast", newZone(t, 1024, delay, 400, 400, 400), 1.03, 1300*time.Millisecond)
+		check(t, "two, fast, large", newZone(t, 4096, delay, 400, 400), 1.02, 5700*time.Millisecond)
 	}
 }
 
@@ -211,7 +218,7 @@ func TestSeedsTakeOver(t *testing.T) {
 		whole := time.Duration(percent) * 1024 / 100 * 5 * time.Millisecond
 		check(t, "one dies", at(func(z *zoneModel) { z.kill(0) }), 1.02, whole+left+300*time.Millisecond)
 		check(t, "one hangs", at(func(z *zoneModel) { z.seeds[0].hangs = true }), 1.02, whole+left+3*time.Second)
-		check(t, "one becomes slow", at(func(z *zoneModel) { z.seeds[0].rate = 2 }), 1.03, whole+left+3*time.Second)
+		check(t, "one becomes slow", at(func(z *zoneModel) { z.seeds[0].rate = 2 }), 1.03, whole+left+5*time.Second)
 	}
 	z := newZone(t, 1024, time.Millisecond, 100, 100, 100)
 	z.before = func(z *zoneModel) {

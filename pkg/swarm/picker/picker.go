@@ -70,6 +70,7 @@ type Picker struct {
 	// Of Claim: where the next run begins, whether the last one got nothing, since
 	// when nothing was open, what came of claims, and which of them to give up.
 	cursor    int
+	settled   bool
 	dry       bool
 	idleSince time.Duration
 	own       fetchState
@@ -94,7 +95,7 @@ type Picker struct {
 // New returns a Picker without peers.
 func New(cfg Config) *Picker {
 	p := &Picker{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Pieces))),
+		cfg: cfg, own: fetchState{id: cfg.ID}, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Pieces))),
 		have: newBitset(cfg.Pieces), free: newBitset(cfg.Pieces), claimed: newBitset(cfg.Pieces),
 		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces),
 		avail: make([]int32, cfg.Pieces), active: make(map[int]*piece),
