@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,6 +174,16 @@ func (m *Manifest) PieceHash(i int) [sha256.Size]byte {
 // Expired says whether the release has an end and now is behind it.
 func (m *Manifest) Expired(now time.Time) bool {
 	return !m.Expires.IsZero() && now.After(m.Expires)
+}
+
+// SameContent says whether two releases have the same name and content.
+// Modification times do not count, as they differ from build to build.
+func (m *Manifest) SameContent(o *Manifest) bool {
+	return m.Kind == o.Kind && m.Name == o.Name &&
+		slices.EqualFunc(m.Files, o.Files, func(x, y File) bool {
+			return x.Path == y.Path && x.Mode == y.Mode && x.SHA256 == y.SHA256 && x.Symlink == y.Symlink
+		}) &&
+		slices.EqualFunc(m.Dirs, o.Dirs, func(x, y Dir) bool { return x.Path == y.Path && x.Mode == y.Mode })
 }
 
 // Pointer returns the pointer to the release, whose ID is id.

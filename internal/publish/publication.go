@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -149,19 +148,13 @@ func (p *publication) unchanged(m *manifest.Manifest) *store.Release {
 		return nil
 	}
 	r, err := p.st.Release(ptr.Manifest)
-	if err != nil || !r.Complete || r.Manifest.Expired(p.Now()) || !sameContent(r.Manifest, m) {
+	if err != nil || !r.Complete || r.Manifest.Expired(p.Now()) || !r.Manifest.SameContent(m) {
+		return nil
+	}
+	if a := p.After; a != nil && a.Manifest != r.ID && a.Serial >= r.Manifest.Serial {
 		return nil
 	}
 	return r
-}
-
-// sameContent says whether two releases have the same name and content.
-func sameContent(a, b *manifest.Manifest) bool {
-	return a.Kind == b.Kind && a.Name == b.Name &&
-		slices.EqualFunc(a.Files, b.Files, func(x, y manifest.File) bool {
-			return x.Path == y.Path && x.Mode == y.Mode && x.SHA256 == y.SHA256 && x.Symlink == y.Symlink
-		}) &&
-		slices.EqualFunc(a.Dirs, b.Dirs, func(x, y manifest.Dir) bool { return x.Path == y.Path && x.Mode == y.Mode })
 }
 
 // seal finishes the manifest, signs it, and makes it and the content in the
@@ -229,6 +222,9 @@ func (p *publication) commit(ctx context.Context, r *store.Release, data, sig []
 // nextSerial is one above all that the channel has seen.
 func (p *publication) nextSerial() (uint64, error) {
 	n := p.st.HighestSerial(p.Channel)
+	if p.After != nil {
+		n = max(n, p.After.Serial)
+	}
 	_, _, ptr, err := p.st.Pointer(p.Channel)
 	switch {
 	case err == nil:

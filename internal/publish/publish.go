@@ -60,6 +60,10 @@ type Options struct {
 	// reached, for the torrent's and the metalinks' URLs; "" for none.
 	PublicURL string
 	Expires   time.Duration // how long the release is valid; 0: for ever
+	// After is the channel's newest release at another place, where the release
+	// is to follow it: its serial will be higher, and the newest one here counts
+	// as unchanged only when it follows too, or is the same.
+	After *manifest.Pointer
 	// Force makes a new release even when nothing has changed.
 	Force bool
 

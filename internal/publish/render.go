@@ -26,6 +26,18 @@ func Render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte) (sto
 	return render(m, t, data, sig, "")
 }
 
+// RenderFor writes the documents of a release for a server at the address base,
+// which has distd's own tree of URLs: base becomes the first source in all of
+// them. torrent is the release's torrent, whose trackers stay.
+func RenderFor(m *manifest.Manifest, torrent, data, sig []byte, base string) (store.Meta, error) {
+	t, err := torrentfile.Parse(torrent)
+	if err != nil {
+		return store.Meta{}, err
+	}
+	t.WebSeeds = webSeeds(m, base+"/releases/"+manifest.ID(data)+"/")
+	return render(m, t, data, sig, base)
+}
+
 // render is Render with the base URL of a server that has the release, in
 // distd's own tree of URLs; "" for none.
 func render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte, publicURL string) (store.Meta, error) {
