@@ -46,9 +46,16 @@ type destination struct {
 // makeDirs makes the folders of a tree. Their modes come later, as the store
 // wants to be able to write in them.
 func (d *destination) makeDirs() error {
-	for _, e := range d.src.dirs {
-		if err := d.root.Mkdir(d.name(e.path), 0o700); err != nil {
-			return d.explain(err)
+	// They are sorted by path, so that parents come first, but for the tree's
+	// own folder: "#x" is before ".".
+	for _, own := range []bool{true, false} {
+		for _, e := range d.src.dirs {
+			if own != (e.path == ".") {
+				continue
+			}
+			if err := d.root.Mkdir(d.name(e.path), 0o700); err != nil {
+				return d.explain(err)
+			}
 		}
 	}
 	return nil

@@ -79,6 +79,37 @@ func TestOnlyEmptyFiles(t *testing.T) {
 	}
 }
 
+// TestFoldersBeforeDot: folders whose names sort before that of the tree's own
+// folder, ".", are made all the same.
+func TestFoldersBeforeDot(t *testing.T) {
+	b := newBench(t)
+	for _, dir := range []string{" x", "!", "#/a", "+c/-d", "-", "a"} {
+		b.write("tree/"+dir+"/file", []byte(dir))
+	}
+	o := Options{Path: filepath.Join(b.src, "tree"), Channel: "web"}
+	b.check(b.publish(o), o)
+}
+
+// TestAfter: a release follows that of another place, and the newest one here
+// is good enough only when it does too.
+func TestAfter(t *testing.T) {
+	b := newBench(t)
+	o := Options{Path: b.write("site.tar", noise(1, 1000)), Channel: "web"}
+	first := b.publish(o)
+	o.After = &manifest.Pointer{Serial: 1, Manifest: first.ID}
+	if res := b.publish(o); !res.Unchanged || res.Serial != 1 {
+		t.Errorf("after itself: %+v", res)
+	}
+	o.After = &manifest.Pointer{Serial: 7, Manifest: "another"}
+	if res := b.publish(o); res.Unchanged || res.Serial != 8 {
+		t.Errorf("after serial 7: %+v, want serial 8", res)
+	}
+	o.After.Serial = 3
+	if res := b.publish(o); !res.Unchanged || res.Serial != 8 {
+		t.Errorf("after serial 3: %+v, want 8 unchanged", res)
+	}
+}
+
 func TestNames(t *testing.T) {
 	b := newBench(t)
 	file := b.write("site.tar", noise(1, 10))
