@@ -39,7 +39,7 @@ func (c *Channel) request(ctx context.Context, op, key string, fn func(ctx conte
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return backoff.Permanent(context.Cause(ctx))
+			return backoff.Permanent(ended(ctx))
 		case rctx.Err() != nil:
 			return context.Cause(rctx)
 		}
@@ -58,6 +58,15 @@ func (c *Channel) request(ctx context.Context, op, key string, fn func(ctx conte
 		return nil
 	}
 	return fmt.Errorf("%s %s: %w", op, key, err)
+}
+
+// ended says why ctx has ended: that it was cancelled, or what its time limit
+// was for.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); errors.Is(err, context.Canceled) {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 // progress counts bytes that were sent, or were there already.

@@ -29,7 +29,7 @@ var errSettle = &TemporaryError{fmt.Errorf("not done after %v", settle)}
 // signature refuses the pair and asks again.
 func (c *Channel) swap(ctx context.Context, to pair) error {
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), settle, errSettle)
 	defer cancel()

@@ -100,7 +100,7 @@ func (u *uploader) request(ctx context.Context, op, key string, fn func(ctx cont
 	select {
 	case u.slots <- struct{}{}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	defer func() { <-u.slots }()
 	return u.c.request(ctx, op, key, fn)
@@ -151,7 +151,7 @@ func compare(sum hash.Hash, i item) error {
 // hashInto reads n bytes from off.
 func hashInto(ctx context.Context, f io.ReaderAt, off, n int64, into io.Writer) error {
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		return ended(ctx)
 	}
 	_, err := io.CopyN(into, io.NewSectionReader(f, off, n), n)
 	return err

@@ -107,6 +107,11 @@ type PublishRequest struct {
 	PieceLength int64    `json:"piece_length,omitempty"`
 	Announce    []string `json:"announce,omitempty"`
 	Mirrors     []string `json:"mirrors,omitempty"`
+	// After is the channel's newest release where this one will be put too.
+	After *manifest.Pointer `json:"after,omitempty"`
+	// KeyFile holds the secret key to sign with, "" for the folder's own. A
+	// running master takes no other than its own.
+	KeyFile string `json:"-"`
 }
 
 // PublishEvent is a line of the answer: progress, then a result or an error.
@@ -219,7 +224,7 @@ func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	key, created, err := LoadMasterKey(st)
+	key, created, err := aloneKey(st, req.KeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +232,18 @@ func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress 
 		res.Notes = append(res.Notes, fmt.Sprintf("there was no key in %s, so a new pair was made; its public key is %s", st.Dir(), key.Public()))
 	}
 	return res, err
+}
+
+// aloneKey is the key of the file, or that of the folder, which is made when
+// there is none.
+func aloneKey(st *store.Store, file string) (key manifest.PrivateKey, created bool, err error) {
+	if file == "" {
+		return LoadMasterKey(st)
+	}
+	if key, err = manifest.LoadPrivateKey(file); err != nil {
+		err = fmt.Errorf("signing key: %w", err)
+	}
+	return key, false, err
 }
 
 // openStore opens a node's folder, which is made when it is missing.
@@ -250,7 +267,7 @@ func OpenExisting(dir string) (*store.Store, error) {
 // PublishOptions joins a request with the configuration of the master; cfg may
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
-	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength}
+	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength, After: req.After}
 	if err := names.Channel(req.Channel); err != nil {
 		return o, coded(ExUsage, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"distd/internal/bucket"
 	"distd/internal/manifest"
 	"distd/internal/publish"
 	"distd/internal/store"
@@ -55,10 +56,11 @@ func ExitCode(err error) int {
 	}
 	var gone *httpfetch.GiveUpError
 	var op *net.OpError
+	var store *bucket.TemporaryError
 	switch code := systemCode(err); {
 	case code != 0:
 		return code
-	case errors.As(err, &gone), errors.As(err, &op) && op.Op == "dial":
+	case errors.As(err, &gone), errors.As(err, &store), errors.As(err, &op) && op.Op == "dial":
 		return ExUnavailable
 	}
 	return ExSoftware
@@ -81,6 +83,10 @@ func systemCode(err error) int {
 		{store.ErrNoPrevious, ExUnavailable},
 		{publish.ErrSourceChanged, ExTempFail},
 		{publish.ErrBusy, ExTempFail},
+		{bucket.ErrConflict, ExTempFail},
+		{bucket.ErrSerial, ExTempFail},
+		{bucket.ErrChanged, ExDataErr},
+		{bucket.ErrNoBucket, ExUnavailable},
 		{syscall.ENOSPC, ExIOErr},
 		{syscall.EDQUOT, ExIOErr},
 		{syscall.EROFS, ExCantCreat},

@@ -28,6 +28,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"distd/internal/manifest"
 	"distd/internal/names"
 )
 
@@ -233,19 +234,16 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // url is the URL of a path of the tree, which must not need escaping.
 func (c *Client) url(path string) *url.URL { return c.base.JoinPath(path) }
 
-// MetaURL is the URL of a file beside the release's content.
+// MetaURL is the URL of a file beside the release's content. All that may be
+// escaped is: buckets take a "+" in a path for a space.
 func (c *Client) MetaURL(id, file string) string {
-	return c.base.JoinPath("releases", id, url.PathEscape(file)).String()
+	return c.base.JoinPath("releases", id, manifest.EscapePath(file)).String()
 }
 
 // ContentURL is the URL of a file of the release's content; path is slash
 // separated and begins with the release's name.
 func (c *Client) ContentURL(id, path string) string {
-	elems := []string{"releases", id, "content"}
-	for e := range strings.SplitSeq(path, "/") {
-		elems = append(elems, url.PathEscape(e))
-	}
-	return c.base.JoinPath(elems...).String()
+	return c.base.JoinPath("releases", id, "content", manifest.EscapePath(path)).String()
 }
 
 func checkChannel(channel string) error {
