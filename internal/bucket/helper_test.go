@@ -53,7 +53,10 @@ type upload struct {
 
 func newMemory() *memory { return &memory{objects: map[string]stored{}, uploads: map[string]*upload{}} }
 
-func (m *memory) do(op, key string, fn func() error) error {
+func (m *memory) do(ctx context.Context, op, key string, fn func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.before != nil {
@@ -70,8 +73,8 @@ func (m *memory) do(op, key string, fn func() error) error {
 	return nil
 }
 
-func (m *memory) Stat(_ context.Context, key string) (o Object, err error) {
-	return o, m.do("stat", key, func() error {
+func (m *memory) Stat(ctx context.Context, key string) (o Object, err error) {
+	return o, m.do(ctx, "stat", key, func() error {
 		s, ok := m.objects[key]
 		if !ok {
 			return fmt.Errorf("%w: NoSuchKey", fs.ErrNotExist)
@@ -81,8 +84,8 @@ func (m *memory) Stat(_ context.Context, key string) (o Object, err error) {
 	})
 }
 
-func (m *memory) Get(_ context.Context, key string, limit int64) (b []byte, o Object, err error) {
-	err = m.do("get", key, func() error {
+func (m *memory) Get(ctx context.Context, key string, limit int64) (b []byte, o Object, err error) {
+	err = m.do(ctx, "get", key, func() error {
 		s, ok := m.objects[key]
 		if !ok {
 			return fmt.Errorf("%w: NoSuchKey", fs.ErrNotExist)
@@ -107,12 +110,12 @@ func readBody(b Body) ([]byte, error) {
 	return data, nil
 }
 
-func (m *memory) Put(_ context.Context, key string, h Head, b Body, c Condition) (etag string, err error) {
+func (m *memory) Put(ctx context.Context, key string, h Head, b Body, c Condition) (etag string, err error) {
 	data, err := readBody(b)
 	if err != nil {
 		return "", err
 	}
-	return etag, m.do("put", key, func() error {
+	return etag, m.do(ctx, "put", key, func() error {
 		old, there := m.objects[key]
 		switch {
 		case m.unconditional && c != (Condition{}):
@@ -132,8 +135,8 @@ func (m *memory) store(key, etag string, h Head, data []byte) {
 	m.writes = append(m.writes, key)
 }
 
-func (m *memory) List(_ context.Context, prefix string, flat bool) (out []Object, err error) {
-	return out, m.do("list", prefix, func() error {
+func (m *memory) List(ctx context.Context, prefix string, flat bool) (out []Object, err error) {
+	return out, m.do(ctx, "list", prefix, func() error {
 		seen := map[string]bool{}
 		for k, s := range m.objects {
 			rest, ok := strings.CutPrefix(k, prefix)
@@ -153,8 +156,8 @@ func (m *memory) List(_ context.Context, prefix string, flat bool) (out []Object
 	})
 }
 
-func (m *memory) Remove(_ context.Context, keys []string) error {
-	return m.do("remove", keys[0], func() error {
+func (m *memory) Remove(ctx context.Context, keys []string) error {
+	return m.do(ctx, "remove", keys[0], func() error {
 		for _, k := range keys {
 			delete(m.objects, k)
 		}
@@ -162,8 +165,8 @@ func (m *memory) Remove(_ context.Context, keys []string) error {
 	})
 }
 
-func (m *memory) Begin(_ context.Context, key string, h Head) (id string, err error) {
-	return id, m.do("begin", key, func() error {
+func (m *memory) Begin(ctx context.Context, key string, h Head) (id string, err error) {
+	return id, m.do(ctx, "begin", key, func() error {
 		m.ids++
 		id = fmt.Sprint(m.ids)
 		m.uploads[id] = &upload{key: key, head: h, begun: time.Now(), parts: map[int][]byte{}}
@@ -171,12 +174,12 @@ func (m *memory) Begin(_ context.Context, key string, h Head) (id string, err er
 	})
 }
 
-func (m *memory) PutPart(_ context.Context, key, id string, n int, b Body) (etag string, err error) {
+func (m *memory) PutPart(ctx context.Context, key, id string, n int, b Body) (etag string, err error) {
 	data, err := readBody(b)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprint("part", n), m.do("part", key, func() error {
+	return fmt.Sprint("part", n), m.do(ctx, "part", key, func() error {
 		u := m.uploads[id]
 		if u == nil || u.key != key {
 			return fmt.Errorf("%w: NoSuchUpload", fs.ErrNotExist)
@@ -186,8 +189,8 @@ func (m *memory) PutPart(_ context.Context, key, id string, n int, b Body) (etag
 	})
 }
 
-func (m *memory) Finish(_ context.Context, key, id string, etags []string) error {
-	return m.do("finish", key, func() error {
+func (m *memory) Finish(ctx context.Context, key, id string, etags []string) error {
+	return m.do(ctx, "finish", key, func() error {
 		u := m.uploads[id]
 		if u == nil {
 			return fmt.Errorf("%w: NoSuchUpload", fs.ErrNotExist)
@@ -206,15 +209,15 @@ func (m *memory) Finish(_ context.Context, key, id string, etags []string) error
 	})
 }
 
-func (m *memory) Abort(_ context.Context, key, id string) error {
-	return m.do("abort", key, func() error {
+func (m *memory) Abort(ctx context.Context, key, id string) error {
+	return m.do(ctx, "abort", key, func() error {
 		delete(m.uploads, id)
 		return nil
 	})
 }
 
-func (m *memory) Unfinished(_ context.Context, prefix string) (out []Upload, err error) {
-	return out, m.do("unfinished", prefix, func() error {
+func (m *memory) Unfinished(ctx context.Context, prefix string) (out []Upload, err error) {
+	return out, m.do(ctx, "unfinished", prefix, func() error {
 		for id, u := range m.uploads {
 			if strings.HasPrefix(u.key, prefix) {
 				out = append(out, Upload{Key: u.key, ID: id, Begun: u.begun})

@@ -59,7 +59,13 @@ func TestPrune(t *testing.T) {
 	for n := 1; n <= 6; n++ {
 		if n == 5 { // removing ends half-way
 			m.before = func(op, key string) error {
-				return failIf(op == "remove" && m.objects["pre/releases/"+ids[1]+"/content/site/more"].data == nil, errBroken)
+				if op != "remove" || m.objects["pre/releases/"+ids[1]+"/content/site/more"].data != nil {
+					return nil
+				}
+				if m.objects["pre/releases/"+ids[1]+"/manifest.json"].data == nil {
+					t.Error("the manifest is not the last of what is removed")
+				}
+				return errBroken
 			}
 		}
 		publish(n)
