@@ -111,6 +111,18 @@ func publisherKey(dir, keyFile string) (manifest.PublicKey, error) {
 	return k.Public(), nil
 }
 
+// aloneKey is the key of the file, or that of the folder, which is made when
+// there is none.
+func aloneKey(st *store.Store, file string) (key manifest.PrivateKey, created bool, err error) {
+	if file == "" {
+		return LoadMasterKey(st)
+	}
+	if key, err = manifest.LoadPrivateKey(file); err != nil {
+		err = fmt.Errorf("signing key: %w", err)
+	}
+	return key, false, err
+}
+
 // pruneAlone removes old releases from a folder on which no master runs, since
 // nobody else does. It returns a note when that fails.
 func pruneAlone(ctx context.Context, dir string, keep int) string {

@@ -234,18 +234,6 @@ func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress 
 	return res, err
 }
 
-// aloneKey is the key of the file, or that of the folder, which is made when
-// there is none.
-func aloneKey(st *store.Store, file string) (key manifest.PrivateKey, created bool, err error) {
-	if file == "" {
-		return LoadMasterKey(st)
-	}
-	if key, err = manifest.LoadPrivateKey(file); err != nil {
-		err = fmt.Errorf("signing key: %w", err)
-	}
-	return key, false, err
-}
-
 // openStore opens a node's folder, which is made when it is missing.
 func openStore(dir string, log *zap.Logger) (*store.Store, error) {
 	st, err := store.Open(dir, log)
