@@ -299,12 +299,13 @@ func (f *Fetcher) asked(l *lane, a *ask) {
 	a.run.asked += a.n
 }
 
-// window is where the next bytes of a run go: at most left.
-func (f *Fetcher) window(l *lane, r *run, left int64) []byte {
+// window is where the next bytes of a run go, at most left, and the rate at which
+// they come.
+func (f *Fetcher) window(l *lane, r *run, left int64) (dst []byte, rate float64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	chunk := max(minChunk, min(int64(l.meter.rate/20), maxChunk, left))
-	return f.board.window(r, int(min(chunk, left)))
+	return f.board.window(r, int(min(chunk, left))), l.meter.rate
 }
 
 // got accounts for n bytes read into a run's window. It returns the piece that

@@ -254,7 +254,7 @@ func (c *Client) handshake(ctx context.Context, k *conn, name string) error {
 	cfg.ServerName = name
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
-	t := tls.Client(k.Conn, cfg)
+	t := tls.Client(withBuffer(k.Conn), cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
 		err = fmt.Errorf("TLS: %w", err)
 		var v *tls.CertificateVerificationError

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -29,8 +30,10 @@ type conn struct {
 	net.Conn
 	br    *bufio.Reader
 	src   *boundedReader
-	key   string        // hostKey of what it is for
-	rtt   time.Duration // of the TCP handshake
+	raw   syscall.RawConn // of the socket; nil where there is none
+	lowat int             // that it is set to, see gather
+	key   string          // hostKey of what it is for
+	rtt   time.Duration   // of the TCP handshake
 	agent string
 	// answers counts those read to their end, and kept says that the connection
 	// has been idle: one that dies before its next answer, or after it was idle
@@ -68,7 +71,10 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 }
 
 func newConn(raw net.Conn, key string, rtt time.Duration) *conn {
-	k := &conn{key: key, rtt: rtt}
+	k := &conn{key: key, rtt: rtt, lowat: 1}
+	if s, ok := raw.(syscall.Conn); ok {
+		k.raw, _ = s.SyscallConn() // without one it does without
+	}
 	k.wrap(raw)
 	return k
 }

@@ -1,6 +1,9 @@
 package httpfetch
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // growth decides how many connections there should be. While the total rate
 // grows it doubles them; then it tries now and then whether a few more bring
@@ -43,6 +46,9 @@ const (
 	maxPause = time.Minute
 	minStep  = 0.25
 	maxStep  = 1.0
+	// usefulPart is how many bytes a connection should have under way at least:
+	// eight packets or so.
+	usefulPart = 12 << 10
 	// longPath is the round-trip time from which a path is long: slow start then
 	// takes so many round trips that more connections are no luxury.
 	longPath = 5 * time.Millisecond
@@ -106,6 +112,17 @@ func (g *growth) update(l load) int {
 	return g.target
 }
 
+// useful is how many connections find a worthwhile part of what is under way on
+// a long path: with less than a few packets each they only take turns, lose what
+// they cannot repeat soon, and are given up with data on its way. While each is
+// still becoming faster, more of them seem to help.
+func (g *growth) useful(rtt time.Duration) int {
+	if rtt < longPath {
+		return math.MaxInt
+	}
+	return 2*g.start + int(g.best*rtt.Seconds()/usefulPart)
+}
+
 // rounds is n round trips, within bounds.
 func rounds(rtt time.Duration, n int, low, high time.Duration) time.Duration {
 	return max(low, min(time.Duration(n)*rtt, high))
@@ -145,8 +162,8 @@ func (g *growth) ramp(l load, elapsed time.Duration) {
 		}
 	}
 	switch {
-	case g.grew && ready:
-		g.target *= 2
+	case g.grew && ready && g.target < g.useful(l.rtt):
+		g.target = min(2*g.target, g.useful(l.rtt))
 		g.grew = false
 	case g.flat >= 3:
 		g.phase, g.next = holding, l.now

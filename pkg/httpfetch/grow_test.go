@@ -3,6 +3,7 @@ package httpfetch
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -78,6 +79,15 @@ func TestGrowthOnPaths(t *testing.T) {
 				t.Errorf("the line was full after %v, want %v; connections %v", got, c.fast, conns[:40])
 			}
 		})
+	}
+}
+
+// TestGrowthOnNarrowPath: while slow start makes each connection faster, more of
+// them are not the reason.
+func TestGrowthOnNarrowPath(t *testing.T) {
+	conns, _ := simulate(path{40 * time.Millisecond, 3e5, 6.25e6, 3}, 4, 96, 1500*time.Millisecond)
+	if n := slices.Max(conns); n < 16 || n > 30 {
+		t.Errorf("up to %d connections on a line that has 250 kB under way", n)
 	}
 }
 

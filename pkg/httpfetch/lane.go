@@ -226,7 +226,8 @@ func (l *lane) body(a *ask, body io.Reader) error {
 	left := a.n
 	for left > 0 {
 		l.deadline()
-		dst := l.f.window(l, a.run, left)
+		dst, rate := l.f.window(l, a.run, left)
+		l.conn.gather(left, rate)
 		if len(dst) == 0 {
 			return l.cut(body, left)
 		}

@@ -84,7 +84,7 @@ func (l *lane) sift(a *ask, body io.Reader) error {
 		dst := spare[:min(skip, int64(len(spare)))]
 		if skip == 0 {
 			a.run = l.runs[0]
-			dst = l.f.window(l, a.run, left)
+			dst, _ = l.f.window(l, a.run, left)
 		} else if skip == left {
 			return errCut // nothing more is wanted of this file
 		}

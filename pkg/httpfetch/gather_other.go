@@ -1,0 +1,7 @@
+//go:build !linux
+
+package httpfetch
+
+import "syscall"
+
+func setLowat(syscall.RawConn, int) {}
