@@ -202,6 +202,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		}
 		f.log.Warn("pinned the first key seen; another one will be refused (set -key to be sure from the start)", zap.String("channel", channel), zap.String("public_key", key.String()))
 	}
+	n.expect(rel.Manifest)
 	if err := n.store.SetPointer(channel, data, sig, p); err != nil {
 		return err
 	}

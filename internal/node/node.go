@@ -303,6 +303,9 @@ func (n *Node) Run(ctx context.Context) error {
 		})
 	}
 	if n.tracker != nil {
+		for _, rel := range n.store.Releases() {
+			n.expect(rel.Manifest) // leaves may come before the releases are in the swarm again
+		}
 		spawn("tracker", n.tracker.Run)
 		spawn("udp tracker", func(ctx context.Context) error { return n.tracker.ServeUDP(ctx, n.udp) })
 	}

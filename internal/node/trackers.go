@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"distd/internal/config"
+	"distd/internal/manifest"
 	"distd/pkg/swarm"
 	"distd/pkg/tracker"
 )
@@ -23,6 +25,21 @@ func (n *Node) admit(ih [20]byte, name string, tor *swarm.Torrent) {
 	// The address is left open: the tracker names the one at which the
 	// announcing peer has reached it.
 	n.tracker.AddPeer(ih, tracker.Peer{ID: n.peerID, Addr: netip.AddrPortFrom(n.peerAddr(), n.peerPort), Left: tor.Left()})
+}
+
+// expect lets the node's tracker answer for a release before anybody can hear of
+// it here. The pointer is there for all who ask, or who connect for events, some
+// time before the torrent is in the swarm, and a leaf that is told "not served"
+// has to stay away for a minute, which is the least that a tracker can say.
+func (n *Node) expect(m *manifest.Manifest) {
+	if n.tracker == nil {
+		return
+	}
+	var ih [20]byte
+	if _, err := hex.Decode(ih[:], []byte(m.InfoHash)); err != nil {
+		return // a manifest that was opened has a good one
+	}
+	n.tracker.Allow(ih, m.Name)
 }
 
 // peerAddr is the address that peers reach the node at, or the unspecified one.
