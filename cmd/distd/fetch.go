@@ -25,6 +25,10 @@ func fetchCommand() *cli.Command {
 			&cli.StringFlag{Name: "d", Aliases: []string{"dir"}, Usage: "`FOLDER` for the downloads", Value: "."},
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers: auto for the first free port from 6881 to 6999, empty for none", Value: node.AnyPort},
 			&cli.StringFlag{Name: "ca", Usage: "`FILE` with CA certificates to trust besides the system's"},
+			&cli.StringFlag{Name: "client-cert", Usage: "`FILE` with the certificate for servers that want one"},
+			&cli.StringFlag{Name: "client-key", Usage: "`FILE` with the private key of client-cert"},
+			&cli.StringFlag{Name: "auth-file", Usage: "`FILE` with user names and passwords, in the form of netrc"},
+			&cli.StringFlag{Name: "proxy", Usage: "`URL` of the HTTP proxy, or none (default: what the environment says)"},
 			&cli.StringFlag{Name: "seed-ratio", Usage: "seed until so many times the size was sent; 0.0 is for ever", Value: "1.0"},
 			&cli.StringFlag{Name: "seed-time", Usage: "seed for so many `MINUTES` at most; 0 is not at all"},
 			&cli.StringFlag{Name: "on-bt-download-complete", Aliases: []string{"on-download-complete"}, Usage: "`COMMAND` to run with three arguments: an id, the number of files, the path of the first"},
@@ -69,7 +73,8 @@ func runFetch(ctx context.Context, cmd *cli.Command) error {
 
 func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	o := node.FetchOptions{
-		Inputs: cmd.Args().Slice(), Dir: cmd.String("d"), Listen: cmd.String("listen"), CA: cmd.String("ca"), Hook: cmd.String("on-bt-download-complete"),
+		Inputs: cmd.Args().Slice(), Dir: cmd.String("d"), Listen: cmd.String("listen"), CA: cmd.String("ca"), ClientCert: cmd.String("client-cert"), ClientKey: cmd.String("client-key"),
+		AuthFile: cmd.String("auth-file"), Proxy: cmd.String("proxy"), Hook: cmd.String("on-bt-download-complete"),
 		Encryption: cmd.String("encryption"), MaxConns: cmd.Int("x"), Congestion: "bbr", Version: version(), SeedTime: -1,
 	}
 	if len(o.Inputs) == 0 {
@@ -89,6 +94,9 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	}
 	if err := fetchLimits(cmd, &o); err != nil {
 		return o, err
+	}
+	if (o.ClientCert == "") != (o.ClientKey == "") {
+		return o, usagef("client-cert and client-key go together")
 	}
 	if o.MaxConns < 1 {
 		return o, usagef("x must be 1 or more")

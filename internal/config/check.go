@@ -59,6 +59,12 @@ func (c *Config) checkAddresses() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return errors.New("tls_cert and tls_key go together: set both or none")
 	}
+	if c.ClientCA != "" && c.TLSCert == "" {
+		return errors.New("client_ca wants tls_cert and tls_key: certificates of clients are a part of TLS")
+	}
+	if (c.Cert == "") != (c.CertKey == "") {
+		return errors.New("client_cert and client_key go together: set both or none")
+	}
 	if c.PublicURL == "" {
 		return nil
 	}
@@ -179,9 +185,22 @@ func checkURL(key, s string) error {
 	}
 	hint := ""
 	if !strings.Contains(s, "://") && s != "" {
-		hint = fmt.Sprintf("; did you mean %q?", "http://"+s)
+		hint = fmt.Sprintf("; did you mean %q?", "http://"+withoutUser(s))
 	}
-	return fmt.Errorf("%s %q is not a URL such as https://bt.master:8443%s", key, s, hint)
+	return fmt.Errorf("%s %q is not a URL such as https://bt.master:8443%s", key, withoutUser(s), hint)
+}
+
+// withoutUser is a URL, or what was meant for one, without user and password.
+func withoutUser(s string) string {
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return s
+	}
+	scheme, _, ok := strings.Cut(s[:i], "://")
+	if !ok {
+		return s[i+1:]
+	}
+	return scheme + "://" + s[i+1:]
 }
 
 // MirrorLine is one place of a release's content.

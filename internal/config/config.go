@@ -57,12 +57,17 @@ type Config struct {
 	PeerListen string `koanf:"peer_listen" usage:"address for BitTorrent peers (default: :6881 on a seed or leaf, none on a master; with it a master is tracker and peer too)"`
 	TLSCert    string `koanf:"tls_cert" usage:"certificate file (PEM, with its chain); the server then speaks HTTPS" reload:"contents"`
 	TLSKey     string `koanf:"tls_key" usage:"private key file of tls_cert" reload:"contents"`
+	ClientCA   string `koanf:"client_ca" usage:"file with CA certificates (PEM); clients of the HTTPS server must then show a certificate of one of them" reload:"contents"`
 	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`
 
 	Master  string   `koanf:"master" usage:"URL of the upstream of a seed; on a leaf, of where wan_fallback may fetch from besides the releases' mirrors"`
 	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough. On a seed: the seeds of its datacenter, which fetch one copy together; its own may be among them"`
 	Channel []string `koanf:"channel" usage:"channels to follow (default: all)"`
 	CA      string   `koanf:"ca" usage:"file with CA certificates (PEM) to trust besides the system's"`
+	Proxy   string   `koanf:"proxy" usage:"URL of the HTTP proxy to the upstream and the mirrors, or none (default: what HTTPS_PROXY and HTTP_PROXY say); NO_PROXY holds in any case"`
+	Cert    string   `koanf:"client_cert" usage:"certificate file (PEM, with its chain) that this node shows to servers that want one" reload:"contents"`
+	CertKey string   `koanf:"client_key" usage:"private key file of client_cert" reload:"contents"`
+	Auth    string   `koanf:"auth_file" usage:"file with user names and passwords for upstreams, mirrors and proxies, in the form of netrc: machine https://HOST:PORT login NAME password WORD" reload:"contents"`
 	Key     string   `koanf:"key" usage:"publisher's public key, a file or the key itself; without it the first key seen is pinned"`
 
 	Hook          string        `koanf:"hook" usage:"program to run after a release became live" reload:"yes"`

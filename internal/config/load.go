@@ -284,7 +284,8 @@ func Changed(a, b *Config) []string {
 	return out
 }
 
-// Map returns every setting by its key, as text where the file has text.
+// Map returns every setting by its key, as text where the file has text, and
+// without the user names and passwords in URLs.
 func (c *Config) Map() map[string]any {
 	v := reflect.ValueOf(*c)
 	out := make(map[string]any, v.NumField())
@@ -293,9 +294,27 @@ func (c *Config) Map() map[string]any {
 		switch x := v.Field(i).Interface().(type) {
 		case time.Duration:
 			out[key] = x.String()
+		case string:
+			out[key] = shown(x)
+		case []string:
+			out[key] = slices.Collect(func(yield func(string) bool) {
+				for _, s := range x {
+					if !yield(shown(s)) {
+						return
+					}
+				}
+			})
 		default:
 			out[key] = x
 		}
 	}
 	return out
+}
+
+// shown is a value without the password that a URL in it may have.
+func shown(s string) string {
+	if strings.Contains(s, "://") {
+		return withoutUser(s)
+	}
+	return s
 }

@@ -3,32 +3,37 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
 	"time"
 
+	"distd/internal/outward"
 	"distd/pkg/httpfetch"
 )
 
 // mirrorClient says how connections to mirrors are made, for a daemon and for
 // a single fetch alike.
-func mirrorClient(congestion, version string, roots *tls.Config) httpfetch.ClientConfig {
+func mirrorClient(congestion, version string, way *outward.Access) httpfetch.ClientConfig {
 	if congestion == "" {
 		congestion = "default"
 	}
-	return httpfetch.ClientConfig{TLS: roots, Proxy: http.ProxyFromEnvironment, UserAgent: "distd/" + version, Congestion: congestion}
+	return httpfetch.ClientConfig{TLS: way.TLS(), Proxy: way.Proxy, Auth: way.Userinfo, UserAgent: "distd/" + version, Congestion: congestion}
 }
 
 // trackerClient is a client for trackers. A tracker takes a peer's address from
 // the connection that the announce comes in on, so this must be the address
-// that peers listen at.
-func trackerClient(roots *tls.Config, peers net.Listener) *http.Client {
+// that peers listen at. With direct no proxy is used: the tracker would take its
+// address for the peer's.
+func trackerClient(way *outward.Access, peers net.Listener, direct bool) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = roots
+	t.TLSClientConfig = way.TLS()
+	t.Proxy = way.Proxy
+	if direct {
+		t.Proxy = nil
+	}
 	t.DialContext = dialerFrom(peers).DialContext
-	return &http.Client{Transport: t, Timeout: 30 * time.Second}
+	return &http.Client{Transport: way.Transport(t), Timeout: 30 * time.Second}
 }
 
 // dialerFrom makes connections from the address of a listener, if it has a

@@ -28,6 +28,10 @@ type FetchOptions struct {
 	Listen string   // address for peers; AnyPort for the first free usual one, empty for none
 	CA     string   // further CA certificates
 
+	ClientCert, ClientKey string // files of the certificate for servers that want one
+	AuthFile              string // user names and passwords, see package outward
+	Proxy                 string // URL or none; empty for the environment's
+
 	// SeedRatio ends seeding when so many times the size was sent; 0 is never.
 	SeedRatio float64
 	// SeedTime ends seeding after that time; negative is never, 0 at once.
@@ -83,7 +87,7 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 	for _, in := range o.Inputs {
 		ts, err := web.resolve(ctx, in)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", in, err)
+			return nil, fmt.Errorf("%s: %w", shownInput(in), err)
 		}
 		targets = append(targets, ts...)
 	}
@@ -101,7 +105,7 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 		at := ln.Addr().(*net.TCPAddr).AddrPort()
 		f.local, f.port = at.Addr().Unmap(), at.Port()
 	}
-	f.announcing = trackerClient(web.roots, ln)
+	f.announcing = trackerClient(web.outward, ln, false)
 	policy, err := wire.ParsePolicy(o.Encryption)
 	if err != nil {
 		return nil, err

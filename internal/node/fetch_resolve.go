@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ import (
 	"distd/internal/layout"
 	"distd/internal/manifest"
 	"distd/internal/names"
-	"distd/internal/upstream"
+	"distd/internal/outward"
 	"distd/pkg/httpfetch"
 	"distd/pkg/metalink"
 	"distd/pkg/torrentfile"
@@ -43,16 +42,26 @@ type target struct {
 // web gets small documents for the fetch.
 type web struct {
 	mirrors *httpfetch.Client
-	roots   *tls.Config
+	outward *outward.Access
 	o       FetchOptions
 }
 
 func newWeb(o FetchOptions) (*web, error) {
-	tlsConfig, err := upstream.TLSConfig(o.CA)
+	way, err := outward.New(outward.Config{CA: o.CA, ClientCert: o.ClientCert, ClientKey: o.ClientKey, AuthFile: o.AuthFile, Proxy: o.Proxy})
 	if err != nil {
 		return nil, err
 	}
-	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, tlsConfig)), roots: tlsConfig, o: o}, nil
+	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, way)), outward: way, o: o}, nil
+}
+
+// shownInput is an input without the password that a URL may have in it.
+func shownInput(in string) string {
+	u, err := url.Parse(in)
+	if err != nil || u.User == nil {
+		return in
+	}
+	u.User = nil
+	return u.String()
 }
 
 const (

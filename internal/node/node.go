@@ -10,7 +10,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -27,11 +26,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"distd/internal/config"
-	"distd/internal/hook"
 	"distd/internal/manifest"
+	"distd/internal/outward"
 	"distd/internal/serve"
 	"distd/internal/store"
-	"distd/internal/upstream"
 	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/wire"
@@ -52,7 +50,7 @@ type Node struct {
 	server     *serve.Server
 	tracker    *tracker.Server
 	engine     *swarm.Engine
-	roots      *tls.Config       // CAs that upstreams and mirrors are checked against
+	outward    *outward.Access   // CAs, certificate, passwords and proxies for upstreams and mirrors
 	mirrors    *httpfetch.Client // keeps connections from one release to the next
 	ups        []*follower
 	master     *follower // of ups: where content comes from over the long link; nil: nowhere
@@ -103,29 +101,6 @@ func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err erro
 	return n, nil
 }
 
-// CheckFiles opens what the configuration names: hook, key and certificates.
-func CheckFiles(cfg *config.Config) error {
-	if cfg.Hook != "" {
-		if err := hook.Check(cfg.Hook); err != nil {
-			return err
-		}
-	}
-	if cfg.Key != "" {
-		if _, err := manifest.LoadPublicKey(cfg.Key); err != nil {
-			return err
-		}
-	}
-	if _, err := upstream.TLSConfig(cfg.CA); err != nil {
-		return err
-	}
-	if cfg.TLSCert != "" {
-		if _, err := serve.LoadCert(cfg.TLSCert, cfg.TLSKey); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // loadKeys makes or reads a master's key pair.
 func (n *Node) loadKeys() error {
 	if n.role != config.RoleMaster {
@@ -173,7 +148,7 @@ func (n *Node) listen(cfg *config.Config) (err error) {
 		n.peerPort = uint16(n.peers.Addr().(*net.TCPAddr).Port)
 	}
 	if cfg.TLSCert != "" {
-		if n.cert, err = serve.LoadCert(cfg.TLSCert, cfg.TLSKey); err != nil {
+		if n.cert, err = loadCert(cfg); err != nil {
 			return &codedError{ExConfig, err}
 		}
 	}
@@ -220,16 +195,16 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 			return err
 		}
 	}
-	if n.roots, err = upstream.TLSConfig(cfg.CA); err != nil {
+	if n.outward, err = newAccess(cfg); err != nil {
 		return err
 	}
-	n.announcing = trackerClient(n.roots, n.peers)
-	mc := mirrorClient(cfg.Congestion, n.version, n.roots)
-	mc.Tune, mc.Log = n.tune, n.log.Named("mirrors")
-	n.mirrors = httpfetch.NewClient(mc)
 	if err := n.addUpstreams(cfg); err != nil {
 		return err
 	}
+	n.announcing = trackerClient(n.outward, n.peers, true)
+	mc := mirrorClient(cfg.Congestion, n.version, n.outward)
+	mc.Tune, mc.Log = n.tune, n.log.Named("mirrors")
+	n.mirrors = httpfetch.NewClient(mc)
 	if n.http != nil {
 		if n.server, err = n.newServer(cfg); err != nil {
 			return err

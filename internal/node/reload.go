@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+
 	"go.uber.org/zap"
 
 	"distd/internal/config"
@@ -8,7 +10,7 @@ import (
 )
 
 // Reload takes over the settings that can change while the node runs, and
-// reads the certificate again.
+// reads the certificates and passwords again.
 func (n *Node) Reload(cfg *config.Config) error {
 	if cfg.Hook != "" {
 		if err := hook.Check(cfg.Hook); err != nil {
@@ -28,8 +30,9 @@ func (n *Node) Reload(cfg *config.Config) error {
 	for _, key := range config.Changed(&next, cfg) {
 		n.log.Warn("a changed setting takes effect at the next restart only", zap.String("setting", key))
 	}
+	err := n.outward.Reload()
 	if n.cert != nil {
-		return n.cert.Reload()
+		err = errors.Join(err, n.cert.Reload())
 	}
-	return nil
+	return err
 }

@@ -17,7 +17,7 @@ import (
 // has not heard from the master, its own line being dead, it hears from them.
 func (n *Node) addUpstreams(cfg *config.Config) error {
 	add := func(base string) (*follower, error) {
-		c, err := upstream.New(base, upstream.Options{CA: cfg.CA, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
+		c, err := upstream.New(base, upstream.Options{TLS: n.outward.TLS(), Proxy: n.outward.Proxy, Auth: n.outward.Userinfo, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
 		if err != nil {
 			return nil, err
 		}
@@ -26,13 +26,14 @@ func (n *Node) addUpstreams(cfg *config.Config) error {
 		return f, nil
 	}
 	if cfg.Master != "" {
-		f, err := add(cfg.Master)
+		f, err := add(n.outward.Adopt(cfg.Master))
 		if err != nil {
 			return err
 		}
 		n.master = f
 	}
 	for _, base := range cfg.Seed {
+		base = n.outward.Adopt(base)
 		if n.role == config.RoleSeed {
 			if n.isSelf(base) {
 				continue

@@ -11,11 +11,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// CertSource is a certificate and key in files, which can be read anew while
-// connections are served.
+// CertSource is a certificate and key in files, and the CAs of clients if they
+// must show one too. All can be read anew while connections are served.
 type CertSource struct {
-	certFile, keyFile string
-	pair              atomic.Pointer[tls.Certificate]
+	certFile, keyFile, clientCA string
+	pair                        atomic.Pointer[tls.Certificate]
+	clients                     atomic.Pointer[tls.Config] // nil without clientCA
 }
 
 // LoadCert reads a certificate (with its chain) and its key, both PEM.
@@ -27,23 +28,31 @@ func LoadCert(certFile, keyFile string) (*CertSource, error) {
 	return c, nil
 }
 
-// Reload reads the files again. On an error the pair that was there stays in
-// use. Connections that are open keep the pair they began with.
+// Reload reads the files again. On an error what was there stays in use.
+// Connections that are open go on with what they began with.
 func (c *CertSource) Reload() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("load TLS certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
 	c.pair.Store(&pair)
-	return nil
+	return c.reloadClients()
 }
 
 // NotAfter is when the certificate in use expires.
 func (c *CertSource) NotAfter() time.Time { return c.pair.Load().Leaf.NotAfter }
 
-// Config returns a server's TLS configuration that always uses the pair read
+// Config returns a server's TLS configuration that always uses what was read
 // last. It allows TLS 1.2 and 1.3.
 func (c *CertSource) Config() *tls.Config {
+	conf := c.config()
+	if c.clientCA != "" {
+		conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.clients.Load(), nil }
+	}
+	return conf
+}
+
+func (c *CertSource) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},

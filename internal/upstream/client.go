@@ -35,8 +35,15 @@ import (
 // Options are the settings of a Client. The zero value of each stands for its
 // default.
 type Options struct {
-	// CA is a file of PEM certificates that are trusted beside the system's.
-	CA string
+	// CA is a file of PEM certificates that are trusted beside the system's. TLS
+	// takes its place when it is set.
+	CA  string
+	TLS *tls.Config
+	// Proxy gives the proxy for a request; nil: as the environment says.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Auth gives user and password for a URL; nil, or nil returned: those in the
+	// base, if there are any.
+	Auth func(*url.URL) *url.Userinfo
 	// Timeout is the time for a whole small file; large ones get more, by
 	// the size they may have. Stall is how long a body may bring nothing.
 	Timeout, Stall time.Duration
@@ -70,6 +77,9 @@ func (o Options) withDefaults() Options {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
+	if o.Proxy == nil {
+		o.Proxy = http.ProxyFromEnvironment
+	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -78,7 +88,8 @@ func (o Options) withDefaults() Options {
 
 // Client reads the tree of one upstream. It is safe for concurrent use.
 type Client struct {
-	base *url.URL // no slash at the end of its path
+	base *url.URL // no slash at the end of its path, and no password
+	user *url.Userinfo
 	opts Options
 	tls  *tls.Config
 	http *http.Client
@@ -103,19 +114,24 @@ func New(base string, o Options) (*Client, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	conf, err := TLSConfig(o.CA)
-	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", u.Redacted(), err)
+	user := u.User
+	u.User = nil
+	conf := o.TLS
+	if conf == nil {
+		if conf, err = TLSConfig(o.CA); err != nil {
+			return nil, fmt.Errorf("upstream %s: %w", u, err)
+		}
 	}
 	return &Client{
 		base: u,
+		user: user,
 		opts: o,
 		tls:  conf,
 		log:  o.Log,
 		http: &http.Client{
 			CheckRedirect: checkRedirect,
 			Transport: &http.Transport{
-				Proxy:                  http.ProxyFromEnvironment,
+				Proxy:                  o.Proxy,
 				DialContext:            o.Dial,
 				TLSClientConfig:        conf.Clone(),
 				TLSHandshakeTimeout:    15 * time.Second,
@@ -220,9 +236,9 @@ func (c *Client) met(err error) {
 	c.contact.Store(&now)
 }
 
-// Base is the upstream's URL, without a password and without a slash at the
-// end.
-func (c *Client) Base() string { return c.base.Redacted() }
+// Base is the upstream's URL, without user and password and without a slash at
+// the end.
+func (c *Client) Base() string { return c.base.String() }
 
 // TLS is a copy of the client's TLS configuration, for others that speak with
 // the same upstream.

@@ -96,6 +96,7 @@ func (c *Client) do(ctx context.Context, u *url.URL, etag string) (*http.Respons
 	}
 	req.Header.Set("User-Agent", c.opts.UserAgent)
 	req.Header.Set("Accept-Encoding", "identity")
+	c.authenticate(req)
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
@@ -104,6 +105,19 @@ func (c *Client) do(ctx context.Context, u *url.URL, etag string) (*http.Respons
 		return nil, explain(ctx, u, err)
 	}
 	return resp, nil
+}
+
+// authenticate adds user and password. They are in no URL, so that no error, log
+// or redirect can show them.
+func (c *Client) authenticate(req *http.Request) {
+	user := c.user
+	if user == nil && c.opts.Auth != nil {
+		user = c.opts.Auth(req.URL)
+	}
+	if user != nil {
+		password, _ := user.Password()
+		req.SetBasicAuth(user.Username(), password)
+	}
 }
 
 // explain says what went wrong in one line: the cause of the end of ctx when

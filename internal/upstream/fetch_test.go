@@ -44,11 +44,11 @@ func TestURLs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Base(); got != "https://u:xxxxx@host:8443/a%20b" {
+	if got := c.Base(); got != "https://host:8443/a%20b" {
 		t.Errorf("base %s", got)
 	}
 	id := strings.Repeat("0", 64)
-	if got, want := c.ContentURL(id, "web/ü?#%+ x.txt"), "https://u:secret@host:8443/a%20b/releases/"+id+"/content/web/%C3%BC%3F%23%25%2B%20x.txt"; got != want {
+	if got, want := c.ContentURL(id, "web/ü?#%+ x.txt"), "https://host:8443/a%20b/releases/"+id+"/content/web/%C3%BC%3F%23%25%2B%20x.txt"; got != want {
 		t.Errorf("content %s, want %s", got, want)
 	}
 	if got := c.MetaURL(id, "a b+.torrent"); !strings.HasSuffix(got, id+"/a%20b%2B.torrent") {

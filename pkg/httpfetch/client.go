@@ -25,6 +25,9 @@ type ClientConfig struct {
 	// Proxy gives the proxy for a request, as http.ProxyFromEnvironment does.
 	// Nil: none.
 	Proxy func(*http.Request) (*url.URL, error)
+	// Auth gives user and password for a URL that has none in it. It must go by
+	// scheme, host and port. Nil, or nil returned: none are sent.
+	Auth func(*url.URL) *url.Userinfo
 	// Dial replaces the dialling of TCP connections.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// AllowRedirect permits a redirect to another host. Nil: never. A redirect
@@ -220,7 +223,7 @@ func (c *Client) dial(ctx context.Context, u *url.URL, connected func(rtt time.D
 	if connected != nil {
 		connected(k.rtt)
 	}
-	k.agent = c.cfg.UserAgent
+	k.agent, k.auth = c.cfg.UserAgent, c.cfg.Auth
 	if err := c.secure(ctx, k, u, proxy); err != nil {
 		_ = k.Close()
 		return nil, err

@@ -35,6 +35,7 @@ type conn struct {
 	key   string          // hostKey of what it is for
 	rtt   time.Duration   // of the TCP handshake
 	agent string
+	auth  func(*url.URL) *url.Userinfo
 	// answers counts those read to their end, and kept says that the connection
 	// has been idle: one that dies before its next answer, or after it was idle
 	// since it was made, was closed by the server in the meantime.
@@ -94,7 +95,11 @@ func (k *conn) send(method string, u *url.URL, h http.Header, timeout time.Durat
 		target = u.Scheme + "://" + u.Host + target
 	}
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nAccept-Encoding: identity\r\n", method, target, u.Host, k.agent)
-	if auth := basicAuth(u.User); auth != "" {
+	user := u.User
+	if user == nil && k.auth != nil {
+		user = k.auth(u)
+	}
+	if auth := basicAuth(user); auth != "" {
 		fmt.Fprintf(&b, "Authorization: %s\r\n", auth)
 	}
 	if k.proxyAuth != "" {

@@ -1,0 +1,41 @@
+package upstream
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// TestPassword sends that of the base, or else what Auth says, and shows neither.
+func TestPassword(t *testing.T) {
+	var got string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u, p, _ := r.BasicAuth()
+		got = u + ":" + p
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer srv.Close()
+	host := strings.TrimPrefix(srv.URL, "http://")
+	auth := func(u *url.URL) *url.Userinfo {
+		if u.Host != host {
+			t.Errorf("asked for the password of %s", u)
+		}
+		return url.UserPassword("of", "hunter2")
+	}
+	for base, want := range map[string]string{"http://in:hunter3@" + host: "in:hunter3", srv.URL: "of:hunter2"} {
+		c, err := New(base, Options{Auth: auth})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.PublicKey(t.Context())
+		if err == nil || strings.Contains(err.Error()+c.Base()+c.ContentURL("id", "x"), "hunter") {
+			t.Errorf("error %v, base %s", err, c.Base())
+		}
+		if got != want {
+			t.Errorf("the upstream got %q, want %q", got, want)
+		}
+		c.Close()
+	}
+}
