@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // override lets h change what the good handler's answer looks like.
@@ -65,79 +68,84 @@ func hijacked(raw string) http.HandlerFunc {
 	}
 }
 
-// liars are servers that misbehave, and what is said of each.
-var liars = []struct {
+// liarCase is a server that misbehaves, and what is said of it.
+type liarCase struct {
 	name, want string
 	handler    func(s *memSink) http.HandlerFunc
-}{
-	{"200 with everything", "ignores ranges", func(s *memSink) http.HandlerFunc {
+	slow       bool // it takes the client half a minute to notice
+	good       bool // the bytes before the lie are right, and enough
+}
+
+// liars are all kinds of them; those that net/http would not be are in rawLiars.
+var liars = append([]liarCase{
+	{name: "200 with everything", want: "ignores ranges", handler: func(s *memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("Range")
 			serveFile(w, r, s)
 		}
 	}},
-	{"wrong Content-Range", "as asked", func(s *memSink) http.HandlerFunc {
+	{name: "wrong Content-Range", want: "as asked", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int {
 			h.Set("Content-Range", "bytes 1-2/4194304")
 			h.Del("Content-Length")
 			return status
 		})
 	}},
-	{"no Content-Range", "0 Content-Range", func(s *memSink) http.HandlerFunc {
+	{name: "no Content-Range", want: "0 Content-Range", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int { h.Del("Content-Range"); return status })
 	}},
-	{"two Content-Ranges", "2 Content-Range", func(s *memSink) http.HandlerFunc {
+	{name: "two Content-Ranges", want: "2 Content-Range", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int { h.Add("Content-Range", "bytes 0-1/2"); return status })
 	}},
-	{"another size", "bytes here", func(s *memSink) http.HandlerFunc {
+	{name: "another size", want: "bytes here", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int {
 			span, _, _ := strings.Cut(h.Get("Content-Range"), "/")
 			h.Set("Content-Range", span+"/999999999")
 			return status
 		})
 	}},
-	{"unknown size", "FIRST-LAST/SIZE", func(s *memSink) http.HandlerFunc {
+	{name: "unknown size", want: "FIRST-LAST/SIZE", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int {
 			span, _, _ := strings.Cut(h.Get("Content-Range"), "/")
 			h.Set("Content-Range", span+"/*")
 			return status
 		})
 	}},
-	{"changing ETag", "changed while", func(s *memSink) http.HandlerFunc {
+	{name: "changing ETag", want: "changed while", handler: func(s *memSink) http.HandlerFunc {
 		var n atomic.Int64
 		return bent(s, func(h http.Header, status int) int { h.Set("ETag", fmt.Sprintf(`"v%d"`, n.Add(1))); return status })
 	}},
-	{"content encoding", "content encoding gzip", func(s *memSink) http.HandlerFunc {
+	{name: "content encoding", want: "content encoding gzip", handler: func(s *memSink) http.HandlerFunc {
 		return bent(s, func(h http.Header, status int) int { h.Set("Content-Encoding", "gzip"); return status })
 	}},
-	{"redirect elsewhere", "another host", func(*memSink) http.HandlerFunc {
+	{name: "redirect elsewhere", want: "another host", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://evil.example/data.bin", http.StatusFound)
 		}
 	}},
-	{"redirect in circles", "redirects", func(*memSink) http.HandlerFunc {
+	{name: "redirect in circles", want: "redirects", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
 	}},
-	{"redirect to nowhere", "not an HTTP URL", func(*memSink) http.HandlerFunc {
+	{name: "redirect to nowhere", want: "not an HTTP URL", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "ftp://x/y")
 			w.WriteHeader(http.StatusFound)
 		}
 	}},
-	{"416", "416", func(*memSink) http.HandlerFunc {
+	{name: "416", want: "416", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestedRangeNotSatisfiable) }
 	}},
-	{"404", "404", func(*memSink) http.HandlerFunc { return http.NotFound }},
-	{"500", "500", func(*memSink) http.HandlerFunc {
+	{name: "404", want: "404", handler: func(*memSink) http.HandlerFunc { return http.NotFound }},
+	{name: "500", want: "500", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }
 	}},
-	{"503", "busy", func(*memSink) http.HandlerFunc {
+	{name: "503", want: "busy", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "600")
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}},
-	{"bad bytes", "did not verify", func(s *memSink) http.HandlerFunc {
+	{name: "bad bytes", want: "did not verify", handler: func(s *memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			serveFile(&override{ResponseWriter: w, body: func(p []byte) []byte {
 				q := append([]byte(nil), p...)
@@ -146,12 +154,12 @@ var liars = []struct {
 			}}, r, s)
 		}
 	}},
-	{"short body", "early", func(s *memSink) http.HandlerFunc {
+	{name: "short body", want: "early", handler: func(s *memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			serveFile(&override{ResponseWriter: w, body: func([]byte) []byte { return nil }}, r, s)
 		}
 	}},
-	{"endless body", "longer than the range", func(s *memSink) http.HandlerFunc {
+	{name: "endless body", want: "longer than the range", handler: func(s *memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			serveFile(&override{ResponseWriter: w, before: func(h http.Header, st int) int { h.Del("Content-Length"); return st }}, r, s)
 			for {
@@ -161,15 +169,56 @@ var liars = []struct {
 			}
 		}
 	}},
-	{"endless header", "64 KiB", func(*memSink) http.HandlerFunc {
+	{name: "endless header", want: "64 KiB", handler: func(*memSink) http.HandlerFunc {
 		return hijacked("HTTP/1.1 206 Partial\r\nX: " + strings.Repeat("y", 1<<20))
 	}},
-	{"interim answers", "interim", func(*memSink) http.HandlerFunc {
+	{name: "interim answers", want: "interim", handler: func(*memSink) http.HandlerFunc {
 		return hijacked(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 50))
 	}},
-	{"not HTTP", "malformed", func(*memSink) http.HandlerFunc { return hijacked("SSH-2.0-OpenSSH_9.9\r\n\r\n") }},
-	{"closes at once", "EOF", func(*memSink) http.HandlerFunc { return hijacked("") }},
-}
+	{name: "not HTTP", want: "malformed", handler: func(*memSink) http.HandlerFunc { return hijacked("SSH-2.0-OpenSSH_9.9\r\n\r\n") }},
+	{name: "closes at once", want: "EOF", handler: func(*memSink) http.HandlerFunc { return hijacked("") }},
+	{name: "429", want: "busy", handler: func(*memSink) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+	}},
+	{name: "several ranges in one answer", want: "0 Content-Range", handler: func(s *memSink) http.HandlerFunc {
+		return bent(s, func(h http.Header, status int) int {
+			h.Del("Content-Range")
+			h.Set("Content-Type", "multipart/byteranges; boundary=x")
+			return status
+		})
+	}},
+	{name: "changing weak ETag", want: "changed while", handler: func(s *memSink) http.HandlerFunc {
+		var n atomic.Int64
+		return bent(s, func(h http.Header, status int) int { h.Set("ETag", fmt.Sprintf(`W/"v%d"`, n.Add(1))); return status })
+	}},
+	{name: "changing date", want: "changed while", handler: func(s *memSink) http.HandlerFunc {
+		var n atomic.Int64
+		return bent(s, func(h http.Header, status int) int {
+			h.Del("ETag")
+			h.Set("Last-Modified", time.Unix(n.Add(1), 0).UTC().Format(http.TimeFormat))
+			return status
+		})
+	}},
+	{name: "another release of the same length", want: "did not verify", handler: func(s *memSink) http.HandlerFunc {
+		other := *s
+		other.want = append([]byte(nil), s.want[1:]...)
+		other.want = append(other.want, s.want[0])
+		return good(&other)
+	}},
+	{name: "one bad piece in eight", want: "did not verify", handler: func(s *memSink) http.HandlerFunc {
+		other := *s
+		other.want = append([]byte(nil), s.want...)
+		for i := 5; i < s.lay.NumPieces(); i += 8 {
+			other.want[s.lay.PieceOffset(i)+1000] ^= 1
+		}
+		return good(&other)
+	}},
+	{name: "redirect to another port", want: "another host", handler: func(*memSink) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://liar:8080/data.bin", http.StatusTemporaryRedirect)
+		}
+	}},
+}, rawLiars...)
 
 // TestLiars fetches from a server that misbehaves and one that does not.
 func TestLiars(t *testing.T) {
@@ -177,12 +226,28 @@ func TestLiars(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := single(t, 4<<20, 64<<10)
+				rate, limit := 1<<20, 10*time.Second
+				if c.slow {
+					rate, limit = 16<<10, 4*time.Minute
+				}
 				n := newNet()
 				n.host(t, "liar", c.handler(s))
-				n.host(t, "good", throttled(s, 1<<20))
-				f := n.fetcher(t, s, nil, "liar", "good")
-				took := mustRun(t, f, time.Minute)
+				n.host(t, "good", throttled(s, rate))
+				core, said := observer.New(zap.WarnLevel)
+				f := n.fetcher(t, s, func(cfg *Config) {
+					cfg.Log = zap.New(core)
+					if c.slow {
+						cfg.MaxConnsPerHost = 2
+					}
+				}, "liar", "good")
+				took := mustRun(t, f, limit+time.Minute)
 				s.check()
+				if said.FilterField(zap.String("mirror", "http://liar/data.bin")).Len() == 0 || said.FilterField(zap.String("mirror", "http://good/data.bin")).Len() > 0 {
+					t.Errorf("the log does not name the liar alone: %v", said.All())
+				}
+				if read := n.read("liar"); read > 2*s.lay.Total {
+					t.Errorf("%d bytes were read from the liar", read)
+				}
 				st := f.Stats().Mirrors
 				if st[0].Errors == 0 || !strings.Contains(st[0].LastError, c.want) {
 					t.Errorf("%d errors of the liar, the last %q, want one with %q", st[0].Errors, st[0].LastError, c.want)
@@ -190,7 +255,7 @@ func TestLiars(t *testing.T) {
 				if st[1].Errors != 0 {
 					t.Errorf("the good mirror was blamed: %s", st[1].LastError)
 				}
-				if took > 10*time.Second {
+				if took > limit {
 					t.Errorf("took %v", took)
 				}
 			})
@@ -208,6 +273,12 @@ func TestLiarAlone(t *testing.T) {
 				n.host(t, "liar", c.handler(s))
 				f := n.fetcher(t, s, func(c *Config) { c.GiveUp = true }, "liar")
 				err := f.Run(t.Context())
+				if c.good {
+					if err != nil {
+						t.Errorf("error %v", err)
+					}
+					return
+				}
 				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "http://liar/data.bin") {
 					t.Errorf("error %v, want one that names the mirror and %q", err, c.want)
 				}

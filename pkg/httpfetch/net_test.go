@@ -30,6 +30,7 @@ type fakeHost struct {
 	shut  chan struct{}
 	mu    sync.Mutex
 	dials int
+	read  int64 // bytes that clients have read
 	down  bool
 	open  map[net.Conn]bool
 }
@@ -110,12 +111,34 @@ func (n *fakeNet) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 		f.mu.Lock()
 		f.open[b] = true
 		f.mu.Unlock()
-		return newBuffered(a), nil
+		return &counted{newBuffered(a), f}, nil
 	case <-f.shut:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// read is how many bytes clients have read from a host.
+func (n *fakeNet) read(name string) int64 {
+	f := n.hosts[name+":80"]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.read
+}
+
+// counted counts what is read from a host.
+type counted struct {
+	net.Conn
+	host *fakeHost
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.host.mu.Lock()
+	c.host.read += int64(n)
+	c.host.mu.Unlock()
+	return n, err
 }
 
 // buffered is a net.Pipe whose writes do not wait for the reader, as those to a
