@@ -154,13 +154,16 @@ func firstLine(b []byte) string {
 	}, line))
 }
 
-// retryAfter reads the header in seconds, up to an hour.
+// retryAfter reads the header, seconds or a date, up to an hour.
 func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 32)
-	if err != nil {
-		return 0
+	text := h.Get("Retry-After")
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+		return min(time.Duration(n)*time.Second, time.Hour)
 	}
-	return min(time.Duration(n)*time.Second, time.Hour)
+	if t, err := http.ParseTime(text); err == nil {
+		return max(0, min(time.Until(t), time.Hour))
+	}
+	return 0
 }
 
 // readBody reads to the end, but not more than limit bytes. It calls alive

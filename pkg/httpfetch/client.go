@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -211,12 +210,11 @@ func (c *Client) dial(ctx context.Context, u *url.URL, connected func(rtt time.D
 	if proxy != nil {
 		first = proxy
 	}
-	start := time.Now()
-	raw, err := c.dialTCP(ctx, hostPort(first))
+	raw, rtt, err := c.dialTCP(ctx, hostPort(first))
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	k := newConn(raw, hostKey(u), time.Since(start))
+	k := newConn(raw, hostKey(u), rtt)
 	if c.cfg.Tune != nil {
 		c.cfg.Tune(raw)
 	}
@@ -282,17 +280,4 @@ func (c *Client) proxyFor(u *url.URL) (*url.URL, error) {
 		return nil, fmt.Errorf("proxy %s: only http and https proxies are understood", displayName(p))
 	}
 	return p, nil
-}
-
-func (c *Client) dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
-	defer cancel()
-	if c.cfg.Dial != nil {
-		return c.cfg.Dial(ctx, "tcp", addr)
-	}
-	d := net.Dialer{Control: func(_, _ string, r syscall.RawConn) error {
-		c.congest(r)
-		return nil
-	}}
-	return d.DialContext(ctx, "tcp", addr)
 }

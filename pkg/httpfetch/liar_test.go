@@ -3,6 +3,7 @@ package httpfetch
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -200,18 +201,14 @@ var liars = append([]liarCase{
 		})
 	}},
 	{name: "another release of the same length", want: "did not verify", handler: func(s *memSink) http.HandlerFunc {
-		other := *s
-		other.want = append([]byte(nil), s.want[1:]...)
-		other.want = append(other.want, s.want[0])
-		return good(&other)
+		return good(s.with(append(slices.Clone(s.want[1:]), s.want[0])))
 	}},
 	{name: "one bad piece in eight", want: "did not verify", handler: func(s *memSink) http.HandlerFunc {
-		other := *s
-		other.want = append([]byte(nil), s.want...)
+		bytes := slices.Clone(s.want)
 		for i := 5; i < s.lay.NumPieces(); i += 8 {
-			other.want[s.lay.PieceOffset(i)+1000] ^= 1
+			bytes[s.lay.PieceOffset(i)+1000] ^= 1
 		}
-		return good(&other)
+		return good(s.with(bytes))
 	}},
 	{name: "redirect to another port", want: "another host", handler: func(*memSink) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {

@@ -61,6 +61,9 @@ func content(n int64) []byte {
 	return b
 }
 
+// with is a sink of the same layout with other bytes, for a server.
+func (s *memSink) with(bytes []byte) *memSink { return &memSink{t: s.t, lay: s.lay, want: bytes} }
+
 // file is the bytes of file i.
 func (s *memSink) file(i int) []byte {
 	off := s.lay.Offset(i)

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestPassword sends that of the base, or else what Auth says, and shows neither.
@@ -38,4 +40,18 @@ func TestPassword(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+		for text, want := range map[string]time.Duration{
+			"": 0, "7": 7 * time.Second, "-7": 0, "99999": time.Hour, "soon": 0,
+			at(90 * time.Second): 90 * time.Second, at(-time.Minute): 0, at(48 * time.Hour): time.Hour,
+		} {
+			if got := retryAfter(http.Header{"Retry-After": {text}}); got != want {
+				t.Errorf("%q: %v, want %v", text, got, want)
+			}
+		}
+	})
 }
