@@ -18,9 +18,7 @@ func (l *lane) stream() error {
 			if r == nil {
 				break
 			}
-			// The bytes are not asked for by range; that they are asked for lets
-			// nextRun go on to the next gap.
-			r.asked = math.MaxInt64
+			l.f.wanted(r)
 		}
 		if len(l.runs) == 0 {
 			return nil
@@ -109,6 +107,14 @@ func (l *lane) sift(a *ask, body io.Reader) error {
 		return faultf(liar, "body is longer than the file")
 	}
 	return nil
+}
+
+// wanted notes that a run's bytes come without being asked for by range, so that
+// nextRun goes on to the next gap.
+func (f *Fetcher) wanted(r *run) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.asked = math.MaxInt64
 }
 
 // sortRuns puts a lane's runs in the order of their bytes.
