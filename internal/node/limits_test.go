@@ -128,6 +128,10 @@ func TestReloadTakesOver(t *testing.T) {
 	n := newNode(t)
 	before := defaults(config.RoleLeaf)
 	n.cfg.Store(&before)
+	var err error
+	if n.outward, err = newAccess(&before); err != nil {
+		t.Fatal(err)
+	}
 	after := before
 	after.HookTimeout, after.OnHookFailure, after.Keep, after.Expires, after.LogLevel = time.Second, "rollback", 9, time.Hour, "debug"
 	after.Hook = filepath.Join(t.TempDir(), "hook")
