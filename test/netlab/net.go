@@ -58,6 +58,7 @@ type Host struct {
 
 	namespace string // "" is this machine itself
 	number    int    // of the cable
+	longs     int    // long links that end here
 	net       *Net
 }
 
@@ -102,6 +103,16 @@ func (n *Net) Host(name string, addr netip.Addr, c Cable) (*Host, error) {
 		}
 	}
 	return h, nil
+}
+
+// Lone makes a host without a cable, for long links.
+func (n *Net) Lone(name string) (*Host, error) {
+	h := &Host{Name: name, namespace: n.prefix + name, number: len(n.hosts), net: n}
+	if err := ip("netns", "add", h.namespace); err != nil {
+		return nil, err
+	}
+	n.hosts = append(n.hosts, h)
+	return h, ip("-n", h.namespace, "link", "set", "lo", "up")
 }
 
 // ends are the names of the cable's ends, at the host and at the switch.
