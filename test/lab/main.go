@@ -1,7 +1,7 @@
 // Command lab measures swarms on this machine, and breaks them: one seed and
-// many leaves in network namespaces, behind cables with a rate. It wants Linux,
-// root, iproute2, opentracker and mktorrent, and the clients that it is to
-// measure. See docs/benchmarks.md.
+// many leaves in network namespaces, behind cables with a rate; and the whole
+// job over long links. It wants Linux, root, iproute2, opentracker and
+// mktorrent, and the clients that it is to measure. See docs/benchmarks.md.
 package main
 
 import (
@@ -22,9 +22,10 @@ const usage = `lab measures swarms on this machine, and breaks them.
 
   lab swarm [flags]     seeds and leaves behind cables: how long until every leaf has everything
   lab fast [flags]      the same on loopback without limits: throughput, CPU and memory
+  lab zones [flags]     the whole job: a master, datacenters behind long links, hooks
   lab memory [flags]    the memory of a leaf with many peers and a large file, and of a seed with more
 
-lab swarm -help lists the flags and faults. Ctrl-C ends a run and takes away what it made.
+lab swarm -help and lab zones -help list the flags and faults. Ctrl-C ends a run and takes away what it made.
 `
 
 func main() {
@@ -49,10 +50,12 @@ func command(ctx context.Context, args []string) error {
 		return fast(ctx, args[1:])
 	case "memory":
 		return memory(ctx, args[1:])
+	case "zones":
+		return zones(ctx, args[1:])
 	case hostilePeer:
 		return hostile.Main(ctx, args[1:])
 	}
-	return fmt.Errorf("%q is none of swarm, fast, memory", args[0])
+	return fmt.Errorf("%q is none of swarm, fast, memory, zones", args[0])
 }
 
 // hostilePeer is the verb by which the lab runs itself as a hostile peer.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,17 +35,8 @@ type Content struct {
 func newContent(ctx context.Context, dir string, size int64, files, pieceLength int, announce string) (*Content, error) {
 	c := &Content{Dir: filepath.Join(dir, "content"), File: filepath.Join(dir, contentName+".torrent")}
 	path := filepath.Join(c.Dir, contentName)
-	for i := range files {
-		p, n := path, size
-		if files > 1 {
-			p, n = filepath.Join(path, fmt.Sprintf("%02d", i%100), fmt.Sprint("f", i)), size/int64(files)
-		}
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			return nil, err
-		}
-		if err := writeRandom(p, n); err != nil {
-			return nil, err
-		}
+	if err := makeFiles(path, size, files); err != nil {
+		return nil, err
 	}
 	exponent := 0
 	for 1<<exponent < pieceLength {
@@ -60,6 +52,61 @@ func newContent(ctx context.Context, dir string, size int64, files, pieceLength 
 	}
 	c.Torrent, err = torrentfile.Parse(b)
 	return c, err
+}
+
+// makeFiles writes size random bytes as files of equal length below path, or as
+// the file path.
+func makeFiles(path string, size int64, files int) error {
+	for i := range files {
+		p, n := path, size
+		if files > 1 {
+			p, n = filepath.Join(path, fmt.Sprintf("%02d", i%100), fmt.Sprint("f", i)), size/int64(files)
+		}
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			return err
+		}
+		if err := writeRandom(p, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sameTree says how a file or tree differs from what it should be; nil when it
+// does not. What lies at b may be a symlink to it.
+func sameTree(a, b string) error {
+	b, err := filepath.EvalSymlinks(b)
+	if err != nil {
+		return err
+	}
+	files := func(root string) (all map[string]bool, err error) {
+		all = map[string]bool{}
+		err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				rel, rerr := filepath.Rel(root, p)
+				all[rel], err = true, rerr
+			}
+			return err
+		})
+		return all, err
+	}
+	want, err := files(a)
+	if err != nil {
+		return err
+	}
+	got, err := files(b)
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(got, want) {
+		return fmt.Errorf("%s has %d files, and not the %d that it should", b, len(got), len(want))
+	}
+	for f := range want {
+		if err := same(filepath.Join(a, f), filepath.Join(b, f)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeRandom(path string, n int64) error {

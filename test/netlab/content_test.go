@@ -83,6 +83,35 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestSameTree(t *testing.T) {
+	for _, files := range []int{1, 3} {
+		dir := t.TempDir()
+		a, live := filepath.Join(dir, "a", contentName), filepath.Join(dir, "live")
+		must(t, makeFiles(a, 3000, files))
+		must(t, os.CopyFS(filepath.Join(dir, "b"), os.DirFS(filepath.Join(dir, "a"))))
+		must(t, os.Symlink(filepath.Join("b", contentName), live))
+		must(t, sameTree(a, live))
+		victim := filepath.Join(dir, "b", contentName)
+		if files > 1 {
+			victim = filepath.Join(victim, "01", "f1")
+			more := filepath.Join(dir, "b", contentName, "more")
+			must(t, os.WriteFile(more, nil, 0o644))
+			if sameTree(a, live) == nil {
+				t.Error("a file more is no difference")
+			}
+			must(t, os.Remove(more))
+		}
+		must(t, flip(victim, 10))
+		if sameTree(a, live) == nil {
+			t.Errorf("%d files: one bit is no difference", files)
+		}
+		must(t, os.Remove(victim))
+		if sameTree(a, live) == nil {
+			t.Errorf("%d files: a missing file is no difference", files)
+		}
+	}
+}
+
 func TestIntact(t *testing.T) {
 	c := twoFiles(t)
 	must(t, flip(filepath.Join(c.Dir, contentName, "a"), 5))

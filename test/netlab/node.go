@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type Node struct {
 	proc    *Proc // nil while it is not to run
 	started time.Time
 	spent   time.Duration // CPU of earlier processes
+	before  time.Duration // CPU before what is measured
 }
 
 // newNode makes a node's host and its files.
@@ -38,9 +40,15 @@ func (s *Swarm) newNode(name string, addr netip.Addr, mbit float64) (*Node, erro
 			return nil, err
 		}
 	}
-	base := filepath.Join(s.dir, name)
-	n := &Node{Host: h, Mbit: mbit, Dir: base, log: base + ".log", hook: base + ".hook", end: base + ".end"}
-	script := fmt.Sprintf("#!/bin/sh\ndate +%%s.%%N > '%s'\n", n.end)
+	n, err := nodeOn(h, filepath.Join(s.dir, name))
+	n.Mbit = mbit
+	return n, err
+}
+
+// nodeOn makes a node on a host, with its folder and its files beside it.
+func nodeOn(h *Host, base string) (*Node, error) {
+	n := &Node{Host: h, Dir: base, log: base + ".log", hook: base + ".hook", end: base + ".end"}
+	script := fmt.Sprintf("#!/bin/sh\ndate +%%s.%%N >> '%s'\n", n.end)
 	return n, errors.Join(os.Mkdir(n.Dir, 0o755), os.WriteFile(n.hook, []byte(script), 0o755))
 }
 
@@ -94,15 +102,21 @@ func (n *Node) finish(end func(*Proc)) {
 	n.proc = nil
 }
 
-// Complete says when the peer's hook ran; ok is false while it has not.
+// Complete says when the peer's hook ran first; ok is false while it has not.
 func (n *Node) Complete() (at time.Time, ok bool) {
 	b, err := os.ReadFile(n.end)
-	text, whole := strings.CutSuffix(string(b), "\n")
+	text, _, whole := strings.Cut(string(b), "\n")
 	if err != nil || !whole {
 		return time.Time{}, false
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	return time.UnixMicro(int64(seconds * 1e6)), err == nil
+}
+
+// HookRuns is how often the peer's hook has run since its last start.
+func (n *Node) HookRuns() int {
+	b, _ := os.ReadFile(n.end)
+	return strings.Count(string(b), "\n")
 }
 
 // Took is the time from the peer's first start to its completion.
@@ -128,6 +142,16 @@ func (n *Node) CPU() time.Duration {
 		return n.spent
 	}
 	return n.spent + n.proc.CPU()
+}
+
+// CPUSince is the time that the node has computed since what is measured began.
+func (n *Node) CPUSince() time.Duration { return n.CPU() - n.before }
+
+// freeze stops the node's peer without ending it.
+func (n *Node) freeze() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proc.cmd.Process.Signal(syscall.SIGSTOP)
 }
 
 // PeakMemory is the most memory that the running peer has had resident, in bytes.

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,6 +41,21 @@ func (h *Host) Start(log string, argv ...string) (*Proc, error) {
 	}
 	go func() { _ = p.cmd.Wait(); close(p.ended) }()
 	return p, nil
+}
+
+// Wait waits for the process's end. It is an error when the process says so, or
+// when ctx ends before, which ends the process.
+func (p *Proc) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		p.Kill()
+		return ctx.Err()
+	case <-p.ended:
+	}
+	if p.cmd.ProcessState.Success() {
+		return nil
+	}
+	return p.Err()
 }
 
 // Kill ends the process as a crash would, and waits for its end.
