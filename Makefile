@@ -33,7 +33,7 @@ check: fmt-check lint ## formatting, vet, lint, short tests with the race detect
 bench: ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-lab: build ## measure swarms in network namespaces, and break them: make lab ARGS="swarm -leaves 8"
+lab: build ## measure swarms and long links in network namespaces, and break them: make lab ARGS="swarm -leaves 8"
 	$(GO) build -trimpath -o bin/lab ./test/lab
 	bin/lab $(ARGS)
 

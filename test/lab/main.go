@@ -22,6 +22,7 @@ const usage = `lab measures swarms on this machine, and breaks them.
 
   lab swarm [flags]     seeds and leaves behind cables: how long until every leaf has everything
   lab fast [flags]      the same on loopback without limits: throughput, CPU and memory
+  lab wan [flags]       a download over a long link, by distd fetch and others
   lab zones [flags]     the whole job: a master, datacenters behind long links, hooks
   lab memory [flags]    the memory of a leaf with many peers and a large file, and of a seed with more
 
@@ -50,12 +51,14 @@ func command(ctx context.Context, args []string) error {
 		return fast(ctx, args[1:])
 	case "memory":
 		return memory(ctx, args[1:])
+	case "wan":
+		return wan(ctx, args[1:])
 	case "zones":
 		return zones(ctx, args[1:])
 	case hostilePeer:
 		return hostile.Main(ctx, args[1:])
 	}
-	return fmt.Errorf("%q is none of swarm, fast, memory, zones", args[0])
+	return fmt.Errorf("%q is none of swarm, fast, memory, wan, zones", args[0])
 }
 
 // hostilePeer is the verb by which the lab runs itself as a hostile peer.

@@ -2,7 +2,6 @@ package netlab
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -51,17 +50,12 @@ func (l *LongLink) connect(t *testing.T) (atA, atB net.Conn) {
 	var ln net.Listener
 	must(t, l.a.within(func() (err error) { ln, err = net.Listen("tcp", "10.88.0.1:0"); return err }))
 	defer func() { must(t, ln.Close()) }()
-	atB, err := l.dial(t.Context(), ln.Addr().String())
+	atB, err := l.b.dial(t.Context(), "tcp", ln.Addr().String())
 	must(t, err)
 	atA, err = ln.Accept()
 	must(t, err)
 	t.Cleanup(func() { _ = atA.Close(); _ = atB.Close() })
 	return atA, atB
-}
-
-func (l *LongLink) dial(ctx context.Context, addr string) (nc net.Conn, err error) {
-	err = l.b.within(func() (err error) { nc, err = new(net.Dialer).DialContext(ctx, "tcp", addr); return err })
-	return nc, err
 }
 
 // TestLongLink sends over a link with loss: TCP brings every byte, in no less time than
@@ -130,7 +124,7 @@ func TestLongLinkHangs(t *testing.T) {
 	must(t, err)
 
 	must(t, l.Cut(true))
-	if _, err := l.dial(t.Context(), "10.88.0.1:1"); !errors.Is(err, syscall.ENETUNREACH) {
+	if _, err := l.b.dial(t.Context(), "tcp", "10.88.0.1:1"); !errors.Is(err, syscall.ENETUNREACH) {
 		t.Errorf("connecting over a link that is cut: %v", err)
 	}
 	must(t, l.Cut(false))

@@ -167,16 +167,18 @@ func (h *Host) within(fn func() error) error {
 	return within(h.namespace, fn)
 }
 
+// dial connects from the host.
+func (h *Host) dial(ctx context.Context, network, addr string) (nc net.Conn, err error) {
+	err = h.within(func() (err error) {
+		nc, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return err
+	})
+	return nc, err
+}
+
 // client is an HTTP client on the host.
 func (h *Host) client() *http.Client {
-	dial := func(ctx context.Context, network, addr string) (nc net.Conn, err error) {
-		err = h.within(func() (err error) {
-			nc, err = new(net.Dialer).DialContext(ctx, network, addr)
-			return err
-		})
-		return nc, err
-	}
-	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	return &http.Client{Transport: &http.Transport{DialContext: h.dial, DisableKeepAlives: true}, Timeout: 5 * time.Second}
 }
 
 func ip(args ...string) error { return run("ip", args...) }

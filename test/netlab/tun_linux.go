@@ -90,38 +90,62 @@ func (p *pump) run() error {
 	p.thread.Store(int32(unix.Gettid()))
 	before := threadTime(0)
 	defer func() { p.spent.Store(int64(threadTime(0) - before)); p.thread.Store(0) }()
-	fds := []unix.PollFd{{Fd: int32(p.from.fd), Events: unix.POLLIN}, {Fd: int32(p.wake), Events: unix.POLLIN}}
+	in := []unix.PollFd{{Fd: int32(p.wake), Events: unix.POLLIN}, {Fd: int32(p.from.fd), Events: unix.POLLIN}}
+	busy := false
 	for {
 		if err := p.deliver(); err != nil {
 			return err
 		}
-		var timeout *unix.Timespec
+		// While packets come they are looked for each tick, which costs less than
+		// to be woken for each.
+		fds, wait := in, time.Duration(-1)
 		if due, ok := p.way.next(); ok {
-			ts := unix.NsecToTimespec(int64(max(0, due-time.Since(p.epoch))))
-			timeout = &ts
+			wait = max(tick, due-time.Since(p.epoch))
 		}
-		if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
-			return os.NewSyscallError("ppoll", err)
+		if busy {
+			fds, wait = in[:1], tick
 		}
-		if fds[1].Revents != 0 {
+		if err := poll(fds, wait); err != nil {
+			return err
+		}
+		if in[0].Revents != 0 {
 			return nil
 		}
-		if err := p.receive(); err != nil {
+		var err error
+		if busy, err = p.receive(); err != nil {
 			return err
 		}
 	}
 }
 
-// receive takes what the device has, but not so much that what is due waits.
-func (p *pump) receive() error {
-	for range 32 {
+// tick is how much too late a packet may come on its way and arrive.
+const tick = 200 * time.Microsecond
+
+// poll waits for any of fds; a negative time is for ever.
+func poll(fds []unix.PollFd, wait time.Duration) error {
+	var timeout *unix.Timespec
+	if wait >= 0 {
+		ts := unix.NsecToTimespec(int64(wait))
+		timeout = &ts
+	}
+	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
+		return os.NewSyscallError("ppoll", err)
+	}
+	return nil
+}
+
+// receive takes what the device has, but not so much that what is due waits, and
+// says whether there was anything.
+func (p *pump) receive() (some bool, err error) {
+	for range 64 {
 		n, err := unix.Read(p.from.fd, p.buf)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-			return nil
+			return some, nil
 		}
 		if err != nil {
-			return os.NewSyscallError("read", err)
+			return some, os.NewSyscallError("read", err)
 		}
+		some = true
 		s, ok := parseSegment(p.buf[:n])
 		if !ok {
 			continue
@@ -130,7 +154,7 @@ func (p *pump) receive() error {
 			p.way.push(due, s.runSize(first, end), func(b []byte) []byte { return s.run(b, first, end) })
 		})
 	}
-	return nil
+	return some, nil
 }
 
 // deliver writes what is due.
