@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"distd/internal/node"
@@ -30,8 +31,8 @@ type ZoneSeed struct {
 	*Node
 	Link *LongLink // from the master
 
-	there0, back0 Carried // before the release
-	earlier       int64   // bytes from mirrors of processes that are gone
+	there0, back0 Carried      // before the release
+	earlier       atomic.Int64 // bytes from mirrors of processes that are gone
 }
 
 // newZone makes a datacenter. The zone is there to be closed even when there is
@@ -126,7 +127,7 @@ func (zone *Zone) over() float64 {
 // master, as it says itself.
 func (zone *Zone) FromMirrors(ctx context.Context) (each []int64) {
 	for _, s := range zone.Seeds {
-		each = append(each, s.earlier+s.fromMirrors(ctx))
+		each = append(each, s.earlier.Load()+s.fromMirrors(ctx))
 	}
 	return each
 }

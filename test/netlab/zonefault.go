@@ -26,7 +26,7 @@ func At(part float64, do func(context.Context, *ZoneSeed) error) ZoneFault {
 
 // KillSeed kills the seed.
 func KillSeed(ctx context.Context, s *ZoneSeed) error {
-	s.earlier += s.fromMirrors(ctx)
+	s.earlier.Add(s.fromMirrors(ctx))
 	s.Kill()
 	return nil
 }
@@ -55,6 +55,6 @@ func CutLink(_ context.Context, s *ZoneSeed) error { return s.Link.Cut(true) }
 
 // FreezeSeed has the seed do nothing more, with its connections open.
 func FreezeSeed(ctx context.Context, s *ZoneSeed) error {
-	s.earlier += s.fromMirrors(ctx)
+	s.earlier.Add(s.fromMirrors(ctx))
 	return s.freeze()
 }
