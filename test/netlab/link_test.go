@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// newTestLink joins two hosts.
-func newTestLink(t *testing.T, spec Long) *LongLink {
+// testEnds are two hosts.
+func testEnds(t *testing.T) (a, b End) {
 	t.Helper()
 	lack := ""
 	if os.Getuid() != 0 {
@@ -34,11 +34,19 @@ func newTestLink(t *testing.T, spec Long) *LongLink {
 	n, err := NewNet()
 	must(t, err)
 	t.Cleanup(func() { must(t, n.Close()) })
-	a, err := n.Lone("a")
+	a.IP, b.IP = netip.MustParseAddr("10.88.0.1"), netip.MustParseAddr("10.88.0.2")
+	a.Host, err = n.Lone("a")
 	must(t, err)
-	b, err := n.Lone("b")
+	b.Host, err = n.Lone("b")
 	must(t, err)
-	l, err := NewLongLink(End{a, netip.MustParseAddr("10.88.0.1")}, End{b, netip.MustParseAddr("10.88.0.2")}, spec)
+	return a, b
+}
+
+// newTestLink joins two hosts.
+func newTestLink(t *testing.T, spec Long) *LongLink {
+	t.Helper()
+	a, b := testEnds(t)
+	l, err := NewLongLink(a, b, spec)
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })
 	return l
@@ -129,4 +137,27 @@ func TestLongLinkHangs(t *testing.T) {
 	}
 	must(t, l.Cut(false))
 	pass(atB, atA)
+}
+
+// TestLongLinkCPU: what a link computed is its own, also when it gets the threads of
+// one that was closed.
+func TestLongLinkCPU(t *testing.T) {
+	a, b := testEnds(t)
+	busy, err := NewLongLink(a, b, Long{Mbit: 1000})
+	must(t, err)
+	atA, atB := busy.connect(t)
+	go func() { _, _ = atA.Write(make([]byte, 32<<20)); _ = atA.Close() }()
+	_, err = io.Copy(io.Discard, atB)
+	must(t, err)
+	must(t, busy.Close())
+	for range 4 {
+		idle, err := NewLongLink(a, b, Long{Mbit: 1000})
+		must(t, err)
+		idle.connect(t)
+		spent := idle.CPU()
+		must(t, idle.Close())
+		if spent = max(spent, idle.CPU()); spent == 0 || spent > busy.CPU()/2 {
+			t.Errorf("a link that carried a connection's start has computed %v, and one that carried 32 MiB %v", spent, busy.CPU())
+		}
+	}
 }

@@ -55,9 +55,10 @@ func (t *tun) close() error {
 type pump struct {
 	from, to *tun
 	line     *line
-	wake     int // an eventfd that ends it
-	thread   atomic.Int32
-	spent    atomic.Int64 // CPU in nanoseconds, once it has ended
+	wake     int          // an eventfd that ends it
+	thread   atomic.Int32 // that it runs in; 0 once it has ended
+	before   atomic.Int64 // CPU of the thread before, in nanoseconds: threads are used again
+	spent    atomic.Int64 // CPU of the pump, once it has ended
 	ended    chan error
 
 	// Of the thread.
@@ -87,9 +88,9 @@ func (p *pump) run() error {
 	// can be told apart.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	p.before.Store(int64(threadTime(0)))
 	p.thread.Store(int32(unix.Gettid()))
-	before := threadTime(0)
-	defer func() { p.spent.Store(int64(threadTime(0) - before)); p.thread.Store(0) }()
+	defer func() { p.spent.Store(int64(threadTime(0)) - p.before.Load()); p.thread.Store(0) }()
 	in := []unix.PollFd{{Fd: int32(p.wake), Events: unix.POLLIN}, {Fd: int32(p.from.fd), Events: unix.POLLIN}}
 	busy := false
 	for {
@@ -176,7 +177,7 @@ func (p *pump) deliver() error {
 // cpu is the time that the pump's thread has computed.
 func (p *pump) cpu() time.Duration {
 	if tid := p.thread.Load(); tid != 0 {
-		return threadTime(int(tid))
+		return threadTime(int(tid)) - time.Duration(p.before.Load())
 	}
 	return time.Duration(p.spent.Load())
 }
