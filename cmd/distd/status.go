@@ -41,6 +41,8 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 		switch {
 		case u.Problem != "":
 			answer = "is not followed since " + u.Since.Local().Format(time.DateTime) + ": " + u.Problem
+		case u.Spare:
+			answer = "is followed when no seed is there"
 		case !u.Following:
 			answer = "has not answered yet"
 		}

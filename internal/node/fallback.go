@@ -178,6 +178,7 @@ func (f *follower) watchWithoutSeeds(ctx context.Context, channels []string, fn 
 	tick := time.NewTicker(fallbackTick)
 	defer tick.Stop()
 	since := time.Now()
+	f.spare.Store(true)
 	var running *task
 	defer func() { _ = running.stop() }()
 	for {
@@ -193,9 +194,11 @@ func (f *follower) watchWithoutSeeds(ctx context.Context, channels []string, fn 
 		switch away := time.Since(since) >= after && !f.node.followsSeed(); {
 		case away && running == nil:
 			f.log.Warn("no seed answers: following the master", zap.Duration("for", after))
+			f.spare.Store(false)
 			running = start(ctx, func(ctx context.Context) error { return f.client.Watch(ctx, channels, fn) })
 		case !away && running != nil:
 			f.log.Info("a seed answers again: no longer following the master")
+			f.spare.Store(true)
 			if err := running.stop(); err != nil {
 				return err
 			}

@@ -33,6 +33,7 @@ type follower struct {
 	announces *tracker.Group
 
 	answered atomic.Bool
+	spare    atomic.Bool // not followed now, as a seed is there
 
 	mu      sync.Mutex
 	news    map[string]chan struct{} // by channel that is looked at; capacity 1

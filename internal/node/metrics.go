@@ -54,6 +54,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descMaxPeers, float64(s.Limits.MaxPeers), "node")
 	gauge(descMaxPeers, float64(s.Limits.MaxPeersPerRelease), "release")
 	for _, u := range s.Upstream {
+		if u.Spare {
+			continue
+		}
 		gauge(descFollows, flag(u.Following), u.URL)
 	}
 	for _, ch := range s.Channels {

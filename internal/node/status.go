@@ -74,6 +74,8 @@ type UpstreamStatus struct {
 	Problem   string            `json:"problem,omitempty"`
 	Since     time.Time         `json:"since,omitzero"`
 	Problems  map[string]string `json:"problems,omitempty"` // by channel
+	// Spare says that it is followed only while no seed is there.
+	Spare bool `json:"spare,omitempty"`
 }
 
 // counters are events that are counted over the node's life.
@@ -121,7 +123,8 @@ func (n *Node) Status() *Status {
 	})
 	for _, f := range n.ups {
 		u := UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()}
-		if c, ok := f.client.Contact(); ok {
+		u.Spare = f.spare.Load()
+		if c, ok := f.client.Contact(); ok && !u.Spare {
 			u.Following, u.Since = c.Err == nil, c.Since.UTC().Truncate(time.Second)
 			if c.Err != nil {
 				u.Problem = c.Err.Error()

@@ -147,10 +147,22 @@ func TestLeavesFallBack(t *testing.T) {
 	if got := carried(ways[1:]); got != 0 {
 		t.Errorf("leaves fetched %d bytes beside a seed", got)
 	}
+	spare := func() (n int) {
+		for _, l := range leaves {
+			if s, err := l.status(); err == nil && s.Upstream[0].Spare {
+				n++
+			}
+		}
+		return n
+	}
+	if spare() != len(leaves) {
+		t.Errorf("%d of %d leaves follow the master only without a seed", spare(), len(leaves))
+	}
 	seed.kill9()
 	for _, l := range leaves {
 		awaitFile(t, 90*time.Second, filepath.Join(l.dir, "x.bin"), data)
 	}
+	await(t, 30*time.Second, "the leaves follow the master", func() bool { return spare() == 0 })
 	// The seed dies with some pieces that it had just got.
 	oneCopy(t, ways, zoneSize/4)
 	if !strings.Contains(leaves[0].log()+leaves[1].log()+leaves[2].log(), "no seed is there") {
@@ -167,4 +179,6 @@ func TestLeavesFallBack(t *testing.T) {
 	if got := carried(ways) - before; got > zoneSize*3/2 {
 		t.Errorf("%d bytes came over the lines for content of %d", got, zoneSize)
 	}
+	seed.restart()
+	await(t, 60*time.Second, "the leaves follow the seed again", func() bool { return spare() == len(leaves) })
 }
