@@ -47,8 +47,8 @@ const (
 	minStep  = 0.25
 	maxStep  = 1.0
 	// usefulPart is how many bytes a connection should have under way at least:
-	// eight packets or so.
-	usefulPart = 12 << 10
+	// some ten packets.
+	usefulPart = 16 << 10
 	// longPath is the round-trip time from which a path is long: slow start then
 	// takes so many round trips that more connections are no luxury.
 	longPath = 5 * time.Millisecond
