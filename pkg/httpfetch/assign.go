@@ -119,7 +119,7 @@ func (f *Fetcher) want(l *lane, now time.Time) int64 {
 	if f.sharer != nil {
 		left = f.sharer.Share()
 	}
-	n := runSize(l.meter.at(now), total, l.m.rtt, max(0, left-f.board.unreceived()))
+	n := runSize(f.rateOf(l, now), total, l.m.rtt, max(0, left-f.board.unreceived()))
 	if f.narrow() {
 		// All connections are to find a part of the few pieces.
 		n = min(n, max(minRun, max(f.cfg.Memory, f.lay.PieceLength)/int64(2*len(f.lanes))))
@@ -256,6 +256,15 @@ func (f *Fetcher) progress(l *lane, now time.Time, mean float64) []progress {
 	return ps
 }
 
+// rateOf is the rate of a lane, or what can be expected of it when it is new: on a
+// slow line much that is asked for at once is long under way.
+func (f *Fetcher) rateOf(l *lane, now time.Time) float64 {
+	if l.meter.rate == 0 {
+		return f.meanRate(now)
+	}
+	return l.meter.at(now)
+}
+
 // meanRate is the mean rate of the lanes that have one.
 func (f *Fetcher) meanRate(now time.Time) float64 {
 	var sum float64
@@ -275,7 +284,7 @@ func (f *Fetcher) nextAsk(l *lane, r *run) (*ask, error) {
 	defer f.mu.Unlock()
 	n := r.end - r.asked
 	if !l.m.serial && !l.m.NoRanges {
-		n = min(n, askSize(l.meter.at(time.Now()), l.m.rtt))
+		n = min(n, askSize(f.rateOf(l, time.Now()), l.m.rtt))
 	}
 	for s := range f.lay.Segments(r.asked, n) {
 		file := f.lay.Files[s.File]

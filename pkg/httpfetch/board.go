@@ -24,6 +24,7 @@ type piece struct {
 	buf   []byte // nil before the first byte
 	left  int64  // bytes missing
 	parts []part // who sent what
+	lost  bool   // another brings it
 }
 
 // part is a stretch of a piece that one mirror sent.
@@ -227,7 +228,7 @@ func (b *board) release(r *run) (unclaim []int) {
 		stop := start + b.lay.PieceSize(i)
 		end := min(stop, r.end)
 		_, suspect := b.suspects[i]
-		if whole := off == start && end == stop; whole && p.left == stop-start || suspect {
+		if whole := off == start && end == stop; whole && (p.left == stop-start || p.lost) || suspect {
 			delete(b.pieces, i)
 			b.recycle(p)
 			unclaim = append(unclaim, i)
@@ -240,10 +241,14 @@ func (b *board) release(r *run) (unclaim []int) {
 }
 
 // yield forgets a piece of which nothing was asked for yet, to be unclaimed. It
-// is false, and nothing changes, where that is too late.
+// is false where that is too late; the piece is known as lost then.
 func (b *board) yield(i int) bool {
 	p := b.pieces[i]
-	if p == nil || p.left < b.lay.PieceSize(i) {
+	if p == nil {
+		return false
+	}
+	p.lost = true
+	if p.left < b.lay.PieceSize(i) {
 		return false
 	}
 	start := b.lay.PieceOffset(i)
@@ -273,6 +278,22 @@ func (b *board) yield(i int) bool {
 	delete(b.pieces, i)
 	b.recycle(p)
 	return true
+}
+
+// pointless reports whether all that was asked for of the run, and has not come,
+// belongs to lost pieces, and how many bytes that are.
+func (b *board) pointless(r *run) (n int64, ok bool) {
+	end := min(r.asked, r.end)
+	for off := r.pos; off < end; {
+		p := b.pieces[int(off/b.lay.PieceLength)]
+		if p == nil || !p.lost {
+			return 0, false
+		}
+		stop := min(b.lay.PieceOffset(p.index)+b.lay.PieceSize(p.index), end)
+		n += stop - off
+		off = stop
+	}
+	return n, true
 }
 
 // dropAll forgets every piece, to be unclaimed. There must be no run left.

@@ -119,6 +119,37 @@ func TestBoardKeepsEveryByte(t *testing.T) {
 	})
 }
 
+// TestBoardOfLostPieces: what was asked for of a piece that another brings is
+// pointless, and the piece is not begun anew when its run is given up.
+func TestBoardOfLostPieces(t *testing.T) {
+	lay, err := layout.New(100, []layout.File{{Path: "f", Length: 400}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBoard(lay)
+	b.add(0, 4)
+	r := b.take(400)
+	r.asked = 250
+	copy(b.window(r, 30), make([]byte, 30))
+	b.advance(r, 0, 30)
+	if b.yield(0) || b.yield(1) || !b.yield(3) {
+		t.Fatal("what was asked for was given back, or what was not was kept")
+	}
+	if n, ok := b.pointless(r); ok {
+		t.Errorf("%d bytes of a wanted piece are pointless", n)
+	}
+	if b.yield(2) {
+		t.Fatal("piece 2 was given back, but half of it was asked for")
+	}
+	if n, ok := b.pointless(r); !ok || n != 220 {
+		t.Errorf("%d bytes are pointless, %v; want 220", n, ok)
+	}
+	unclaim := b.release(r)
+	if !slices.Equal(unclaim, []int{1, 2}) || len(b.gaps) != 1 || b.gaps[0] != (span{30, 100}) {
+		t.Errorf("gave back %v and kept %v, want the pieces 1 and 2 back and the rest of 0", unclaim, b.gaps)
+	}
+}
+
 func TestBoardFindsTheLiar(t *testing.T) {
 	lay, err := layout.New(100, []layout.File{{Path: "f", Length: 100}})
 	if err != nil {

@@ -182,10 +182,32 @@ func (f *Fetcher) changed() {
 			drop = append(drop, i)
 		}
 	}
+	if len(yield) > 0 {
+		f.endPointless()
+	}
 	f.ring()
 	f.mu.Unlock()
 	slices.Sort(drop)
 	f.unclaim(drop)
+}
+
+// endPointless ends the connections over which nothing comes any more but what
+// another brings as well, so that a slow line has room for what is still wanted.
+func (f *Fetcher) endPointless() {
+	for l := range f.lanes {
+		if l.aborted || l.busy || l.idle || len(l.runs) == 0 {
+			continue
+		}
+		var n int64
+		all := true
+		for _, r := range l.runs {
+			k, ok := f.board.pointless(r)
+			n, all = n+k, all && ok
+		}
+		if all && n > smallBody {
+			f.abort(l)
+		}
+	}
 }
 
 // report tells the sharer what has come. The lock is not held.

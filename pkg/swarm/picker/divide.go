@@ -60,7 +60,7 @@ func (p *Picker) divide(open bitset, now time.Duration) (mine, rest bitset) {
 	mine = newBitset(p.cfg.Pieces)
 	for at := range open.runs() {
 		for i := at.first; i < at.first+at.n; i++ {
-			if p.owner(i, now) == nil {
+			if p.owner(i, nil, now) == nil {
 				mine.set(i)
 			} else {
 				rest.set(i)
@@ -70,8 +70,9 @@ func (p *Picker) divide(open bitset, now time.Duration) (mine, rest bitset) {
 	return mine, rest
 }
 
-// owner is the peer that the piece falls to; nil is this node.
-func (p *Picker) owner(i int, now time.Duration) (owner *Peer) {
+// owner is the peer that the piece falls to, or would fall to if there were not
+// the one to leave out; nil is this node.
+func (p *Picker) owner(i int, without *Peer, now time.Duration) (owner *Peer) {
 	// Of exponential variables with the rates as parameters each is the smallest
 	// as often as its rate is of the sum.
 	draw := func(f *fetchState) float64 {
@@ -80,7 +81,7 @@ func (p *Picker) owner(i int, now time.Duration) (owner *Peer) {
 	}
 	least := draw(&p.own)
 	for _, pe := range p.peers {
-		if !pe.competes(p) || pe.fetch.hangs(now) {
+		if pe == without || !pe.competes(p) || pe.fetch.hangs(now) {
 			continue
 		}
 		if d := draw(pe.fetch); d < least {

@@ -200,16 +200,38 @@ func (f *fetchState) hangs(now time.Duration) bool { return now-f.moved > hangTi
 
 // takeOver reserves pieces that another has claimed, or that fall to it (rest),
 // and that it will need much longer for than this node, which has nothing else to
-// fetch: those that it comes to last. loose are the pieces that may be taken.
+// fetch: those that it comes to last. loose are the pieces that may be taken. Of
+// several who could help, each takes what falls to it when the slow one is left
+// out.
 func (p *Picker) takeOver(loose, rest bitset, limit int, now time.Duration) (first, n int) {
 	pe, most := p.slowest(loose, rest, now)
 	if pe == nil {
 		return 0, 0
 	}
-	f := pe.fetch
-	may := func(i int) bool {
-		return i >= 0 && loose.has(i) && (f.claims.has(i) || rest.has(i) && p.owner(i, now) == pe)
+	may := p.heirloom(pe, loose, rest, now)
+	last := pe.fetch.last(may, rest)
+	if last < 0 {
+		return 0, 0
 	}
+	for first = last; n < min(limit, most) && first >= 0 && may(first); first-- {
+		p.reserve(first)
+		pe.unclaim(first)
+		p.shares.Taken++
+		n++
+	}
+	return last - n + 1, n
+}
+
+// heirloom says which pieces of the peer's this node may take over.
+func (p *Picker) heirloom(pe *Peer, loose, rest bitset, now time.Duration) func(i int) bool {
+	return func(i int) bool {
+		return loose.has(i) && (pe.fetch.claims.has(i) || rest.has(i) && p.owner(i, nil, now) == pe) && p.owner(i, pe, now) == nil
+	}
+}
+
+// last is the piece that will come last of those that may be taken: one that is
+// not claimed yet, else the one that was claimed last; -1 when there is none.
+func (f *fetchState) last(may func(int) bool, rest bitset) int {
 	last := -1
 	for at := range rest.runs() {
 		for i := at.first; i < at.first+at.n; i++ {
@@ -218,24 +240,13 @@ func (p *Picker) takeOver(loose, rest bitset, limit int, now time.Duration) (fir
 			}
 		}
 	}
-	for len(f.order) > 0 && !f.claims.has(f.order[len(f.order)-1]) {
-		f.order = f.order[:len(f.order)-1]
-	}
+	f.order = slices.DeleteFunc(f.order, func(i int) bool { return !f.claims.has(i) })
 	for k := len(f.order) - 1; k >= 0 && last < 0; k-- {
-		if i := f.order[k]; f.claims.has(i) && may(i) {
-			last = i
+		if may(f.order[k]) {
+			last = f.order[k]
 		}
 	}
-	if last < 0 {
-		return 0, 0
-	}
-	for first = last; n < min(limit, most) && may(first); first-- {
-		p.reserve(first)
-		pe.unclaim(first)
-		p.shares.Taken++
-		n++
-	}
-	return last - n + 1, n
+	return last
 }
 
 // slowest is the peer that will need the longest for what it has claimed and what
@@ -246,14 +257,14 @@ func (p *Picker) slowest(loose, rest bitset, now time.Duration) (worst *Peer, mo
 	for at := range rest.runs() {
 		for i := at.first; i < at.first+at.n; i++ {
 			if loose.has(i) {
-				open[p.owner(i, now)]++
+				open[p.owner(i, nil, now)]++
 			}
 		}
 	}
 	var longest float64
 	for _, pe := range p.peers {
 		f := pe.fetch
-		if f == nil || open[pe] == 0 && (f.n == 0 || count(minus(loose, minus(loose, f.claims))) == 0) {
+		if f == nil || f.n+open[pe] == 0 || f.last(p.heirloom(pe, loose, rest, now), rest) < 0 {
 			continue
 		}
 		n := f.n + open[pe]

@@ -220,6 +220,20 @@ func TestSeedsTakeOver(t *testing.T) {
 		check(t, "one hangs", at(func(z *zoneModel) { z.seeds[0].hangs = true }), 1.02, whole+left+3*time.Second)
 		check(t, "one becomes slow", at(func(z *zoneModel) { z.seeds[0].rate = 2 }), 1.03, whole+left+5*time.Second)
 	}
+	// Two who could help do not both.
+	for what, do := range map[string]func(s *seedModel){
+		"of three one hangs":        func(s *seedModel) { s.hangs = true },
+		"of three one becomes slow": func(s *seedModel) { s.rate = 10 },
+	} {
+		z := newZone(t, 1024, 20*time.Millisecond, 100, 100, 100)
+		z.before = func(z *zoneModel) {
+			if z.count() >= z.n/2 {
+				do(z.seeds[0])
+				z.before = nil
+			}
+		}
+		check(t, what, z, 1.03, 8*time.Second)
+	}
 	z := newZone(t, 1024, time.Millisecond, 100, 100, 100)
 	z.before = func(z *zoneModel) {
 		switch n := z.count(); {
