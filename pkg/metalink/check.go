@@ -28,6 +28,12 @@ var hashSizes = map[string]int{"md5": 32, "sha-1": 40, "sha-224": 56, "sha-256":
 // hashOrder has the known hashes, weakest first.
 var hashOrder = []string{"md5", "sha-1", "sha-224", "sha-256", "sha-384", "sha-512"}
 
+// oldHashSizes has the hex digits of hashes that are only written.
+var oldHashSizes = map[string]int{"md4": 32, "rmd160": 40, "crc32": 8, "ed2k": 32}
+
+// hashOrderV3 has all hashes in the order of the `metalink` program.
+var hashOrderV3 = []string{"md4", "md5", "sha-1", "sha-224", "sha-256", "sha-384", "sha-512", "rmd160", "crc32", "ed2k"}
+
 // hashName turns the name of a hash as either version writes it into the IANA
 // name. It is empty for hashes that are not known.
 func hashName(s string) string {
@@ -43,8 +49,8 @@ func hashName(s string) string {
 
 // checkHash checks hex digits against what the hash of that IANA name has.
 func checkHash(name, hex string) error {
-	n, ok := hashSizes[name]
-	if !ok {
+	n := max(hashSizes[name], oldHashSizes[name])
+	if n == 0 {
 		return fmt.Errorf("hash %.20q is not known", name)
 	}
 	if len(hex) != n || strings.Trim(hex, "0123456789abcdef") != "" {
@@ -105,6 +111,14 @@ func (f *File) check() error {
 			return err
 		}
 	}
+	if n := len(f.Signatures); n > MaxSignatures {
+		return fmt.Errorf("%d signatures are more than %d", n, MaxSignatures)
+	}
+	for _, s := range f.Signatures {
+		if len(s.Text) > MaxSignature {
+			return fmt.Errorf("a signature of %d bytes is larger than %d", len(s.Text), MaxSignature)
+		}
+	}
 	if f.Pieces == nil {
 		return nil
 	}
@@ -123,6 +137,9 @@ func (p *Pieces) check(size int64) error {
 	}
 	if want := (size + p.Length - 1) / p.Length; size >= 0 && int64(len(p.Hashes)) != want {
 		return fmt.Errorf("%d hashes do not fit: %d bytes in pieces of %d are %d", len(p.Hashes), size, p.Length, want)
+	}
+	if hashSizes[p.Type] == 0 {
+		return fmt.Errorf("hash %.20q is not one of pieces", p.Type)
 	}
 	for i, h := range p.Hashes {
 		if err := checkHash(p.Type, h); err != nil {

@@ -37,9 +37,9 @@ func ExampleDocument_WriteV4() {
 	// Output:
 	// <?xml version="1.0" encoding="UTF-8"?>
 	// <metalink xmlns="urn:ietf:params:xml:ns:metalink">
-	// <file name="a.iso">
-	// <size>5</size>
-	// <url location="external" priority="1">https://bt.example/a.iso</url>
-	// </file>
+	// 	<file name="a.iso">
+	// 		<size>5</size>
+	// 		<url location="external" priority="1">https://bt.example/a.iso</url>
+	// 	</file>
 	// </metalink>
 }

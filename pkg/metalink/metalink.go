@@ -31,6 +31,10 @@ const (
 	MaxURLs = 1000
 	// MaxURLLength is in bytes. Longer URLs are left out.
 	MaxURLLength = 2048
+	// MaxSignatures bounds the signatures of a file, and MaxSignature the
+	// bytes of each.
+	MaxSignatures = 16
+	MaxSignature  = 8 << 10
 )
 
 // Document is a metalink of either version.
@@ -43,6 +47,12 @@ type Document struct {
 	Generator string
 	// Published is in UTC and whole seconds. Zero means unknown.
 	Published time.Time
+	// Description is written and not parsed.
+	Description string
+	// Header is XML that writers put behind the start of the root element as
+	// it is. Writing fails where that makes another document than the rest of
+	// this one. It is not parsed.
+	Header []byte
 }
 
 // File is one file of a document.
@@ -52,7 +62,9 @@ type File struct {
 	// Size is in bytes, -1 when unknown.
 	Size int64
 	// Hashes has lower-case hex digits by the hash's IANA name: "md5",
-	// "sha-1", "sha-224", "sha-256", "sha-384", "sha-512".
+	// "sha-1", "sha-224", "sha-256", "sha-384", "sha-512". There may also be
+	// "md4", "rmd160", "crc32" and "ed2k", which have none: version 3 has
+	// them written, version 4 has not, and Parse leaves them out.
 	Hashes map[string]string
 	// Pieces has hashes of parts of the file, or is nil.
 	Pieces *Pieces
@@ -60,7 +72,28 @@ type File struct {
 	URLs []URL
 	// Torrents are URLs of .torrent files that the file is part of.
 	Torrents []URL
+	// Links are addresses for programs of other networks, such as magnet and
+	// ed2k. Version 3 has them written, version 4 has not, and Parse leaves
+	// them out.
+	Links []Link
+	// Signatures are kept as they are; nothing here checks them.
+	Signatures []Signature
 }
+
+// Link is an address that is no http, https or ftp URL.
+type Link struct {
+	Type string // version 3's type of the URL, such as "magnet"
+	URL  string
+}
+
+// Signature is a signature of a file by its publisher.
+type Signature struct {
+	MediaType string // such as SignaturePGP
+	Text      string // without white space around it
+}
+
+// SignaturePGP is the media type of OpenPGP signatures.
+const SignaturePGP = "application/pgp-signature"
 
 // Pieces has a hash for each piece of Length bytes of a file; the last one may
 // be shorter.

@@ -54,25 +54,31 @@ func v4(t testing.TB, d *Document) string {
 
 func TestWriteV3(t *testing.T) {
 	want := `<?xml version="1.0" encoding="UTF-8"?>
-<metalink version="3.0" xmlns="http://www.metalinker.org/" type="dynamic" origin="http://bt.master/a.iso.metalink" pubdate="Tue, 14 Nov 2023 22:13:20 +0000" generator="distd">
+<metalink version="3.0"
+  xmlns="http://www.metalinker.org/"
+  type="dynamic"
+  origin="http://bt.master/a.iso.metalink"
+  pubdate="Tue, 14 Nov 2023 22:13:20 +0000"
+  generator="distd"
+  >
 <files>
-<file name="a.iso">
-<size>300000</size>
-<verification>
-<hash type="md5">` + md5Hex + `</hash>
-<hash type="sha256">` + sha256Hex + `</hash>
-<pieces type="sha1" length="262144">
-<hash piece="0">` + sha1Hex + `</hash>
-<hash piece="1">` + sha1Hex + `</hash>
-</pieces>
-</verification>
-<resources>
-<url preference="100" location="external" type="https">https://bt.master.internet.ip/a.iso?x=1&amp;y=2</url>
-<url preference="10" location="internal" type="http">http://bt.master/a.iso</url>
-<url type="ftp">ftp://old/a.iso</url>
-<url type="bittorrent" location="internal" preference="100">http://bt.master/a.iso.torrent</url>
-</resources>
-</file>
+	<file name="a.iso">
+		<size>300000</size>
+		<verification>
+			<hash type="md5">` + md5Hex + `</hash>
+			<hash type="sha256">` + sha256Hex + `</hash>
+			<pieces length="262144" type="sha1">
+				<hash piece="0">` + sha1Hex + `</hash>
+				<hash piece="1">` + sha1Hex + `</hash>
+			</pieces>
+		</verification>
+		<resources>
+			<url preference="100" location="external" type="https">https://bt.master.internet.ip/a.iso?x=1&amp;y=2</url>
+			<url preference="10" location="internal" type="http">http://bt.master/a.iso</url>
+			<url type="ftp">ftp://old/a.iso</url>
+			<url type="bittorrent" location="internal" preference="100">http://bt.master/a.iso.torrent</url>
+		</resources>
+	</file>
 </files>
 </metalink>
 `
@@ -84,22 +90,22 @@ func TestWriteV3(t *testing.T) {
 func TestWriteV4(t *testing.T) {
 	want := `<?xml version="1.0" encoding="UTF-8"?>
 <metalink xmlns="urn:ietf:params:xml:ns:metalink">
-<generator>distd</generator>
-<origin dynamic="true">http://bt.master/a.iso.metalink</origin>
-<published>2023-11-14T22:13:20Z</published>
-<file name="a.iso">
-<size>300000</size>
-<hash type="md5">` + md5Hex + `</hash>
-<hash type="sha-256">` + sha256Hex + `</hash>
-<pieces length="262144" type="sha-1">
-<hash>` + sha1Hex + `</hash>
-<hash>` + sha1Hex + `</hash>
-</pieces>
-<url location="external" priority="1">https://bt.master.internet.ip/a.iso?x=1&amp;y=2</url>
-<url location="internal" priority="91">http://bt.master/a.iso</url>
-<url>ftp://old/a.iso</url>
-<metaurl mediatype="torrent" priority="1">http://bt.master/a.iso.torrent</metaurl>
-</file>
+	<generator>distd</generator>
+	<origin dynamic="true">http://bt.master/a.iso.metalink</origin>
+	<published>2023-11-14T22:13:20Z</published>
+	<file name="a.iso">
+		<size>300000</size>
+		<hash type="md5">` + md5Hex + `</hash>
+		<hash type="sha-256">` + sha256Hex + `</hash>
+		<pieces length="262144" type="sha-1">
+			<hash>` + sha1Hex + `</hash>
+			<hash>` + sha1Hex + `</hash>
+		</pieces>
+		<url location="external" priority="1">https://bt.master.internet.ip/a.iso?x=1&amp;y=2</url>
+		<url location="internal" priority="91">http://bt.master/a.iso</url>
+		<url>ftp://old/a.iso</url>
+		<metaurl mediatype="torrent" priority="1">http://bt.master/a.iso.torrent</metaurl>
+	</file>
 </metalink>
 `
 	if d := cmp.Diff(want, v4(t, iso())); d != "" {
@@ -129,6 +135,16 @@ func TestWriteRefuses(t *testing.T) {
 		{func(d *Document) { d.Files[0].Torrents[0].URL = "internal 10 http http://bt.master/a.iso" }, "white space"},
 		{func(d *Document) { d.Files[0].Torrents[0].Name = "../x" }, "not allowed"},
 		{func(d *Document) { d.Files[0].URLs = make([]URL, MaxURLs) }, "1001 URLs"},
+		{func(d *Document) { d.Files[0].Pieces.Type = "md4" }, `hash "md4" is not one of pieces`},
+		{func(d *Document) { d.Files[0].Hashes["crc32"] = "0" }, "crc32 hash"},
+		{func(d *Document) { d.Files[0].Links = []Link{{URL: "magnet:?"}} }, "has no type"},
+		{func(d *Document) { d.Files[0].Links = []Link{{Type: "magnet", URL: "magnet:?\n"}} }, "text"},
+		{func(d *Document) { d.Files[0].Signatures = make([]Signature, MaxSignatures+1) }, "17 signatures"},
+		{func(d *Document) { d.Files[0].Signatures = []Signature{{Text: strings.Repeat("x", MaxSignature+1)}} }, "signature of 8193 bytes"},
+		{func(d *Document) { d.Header = []byte("<a>") }, "with the header: "},
+		{func(d *Document) { d.Header = []byte("<!DOCTYPE a>") }, "with the header: "},
+		{func(d *Document) { d.Header = []byte("</metalink>") }, "with the header: "},
+		{func(d *Document) { d.Header = []byte(`<file name="b"/>`) }, "files of its own"},
 		{func(d *Document) { d.Generator = strings.Repeat("x", MaxSize) }, "more than the limit"},
 	} {
 		d := iso()
@@ -227,6 +243,9 @@ func drawDocument(t *rapid.T) *Document {
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "torrents") {
 			f.Torrents = append(f.Torrents, drawURL(t, "torrent"))
+		}
+		if rapid.Bool().Draw(t, "signature") {
+			f.Signatures = []Signature{{MediaType: SignaturePGP, Text: "-----BEGIN\r\n<&>\"\n\n=x"}}
 		}
 		d.Files = append(d.Files, f)
 	}

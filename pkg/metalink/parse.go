@@ -169,6 +169,8 @@ func (p *parser) fileChild(f *File, e xml.StartElement) error {
 		return p.hash(f, e)
 	case name == "pieces":
 		return p.pieces(f, e)
+	case name == "signature":
+		return p.signature(f, e)
 	case name == "url" && v3:
 		return p.urlV3(f, e)
 	case name == "url":
@@ -206,6 +208,25 @@ func (p *parser) hash(f *File, e xml.StartElement) error {
 		return p.at(fmt.Errorf("two different %s hashes", name))
 	}
 	f.Hashes[name] = s
+	return nil
+}
+
+func (p *parser) signature(f *File, e xml.StartElement) error {
+	kind := word(e, "mediatype")
+	if p.ns == nsV3 {
+		kind = word(e, "type")
+	}
+	if strings.EqualFold(kind, "pgp") {
+		kind = SignaturePGP
+	}
+	s, err := p.text()
+	if err != nil || s == "" {
+		return err
+	}
+	f.Signatures = append(f.Signatures, Signature{MediaType: kind, Text: s})
+	if len(f.Signatures) > MaxSignatures {
+		return p.at(fmt.Errorf("more than %d signatures", MaxSignatures))
+	}
 	return nil
 }
 

@@ -78,7 +78,8 @@ func TestParseV3(t *testing.T) {
 					{URL: "https://c/x", Priority: LowestPriority, Type: "https"},
 					{URL: "https://d/x", Priority: LowestPriority, Type: "https"},
 				},
-				Torrents: []URL{{URL: "http://t/x.torrent", Priority: 1, Location: "internal", Type: "torrent"}},
+				Torrents:   []URL{{URL: "http://t/x.torrent", Priority: 1, Location: "internal", Type: "torrent"}},
+				Signatures: []Signature{{MediaType: SignaturePGP, Text: "-----BEGIN"}},
 			},
 			{Name: "empty", Size: -1, Hashes: map[string]string{}},
 		},
@@ -96,6 +97,7 @@ func TestParseV4(t *testing.T) {
   <m:hash type="sha-256">` + "2C2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c2c" + `</m:hash>
   <m:url location="DE" priority="1">http://a/f</m:url><m:url>http://b/f</m:url>
   <m:metaurl mediatype="torrent" priority="2" name="d/f in the torrent">http://t/f.torrent</m:metaurl>
+  <m:signature mediatype="application/x-other"> s1 </m:signature><m:signature mediatype="pgp">s2</m:signature><m:signature/>
   <m:metaurl mediatype="application/xml">http://t/f.xml</m:metaurl>
   <m:verification><m:size>7</m:size></m:verification>
   <url>http://other/namespace</url>
@@ -110,8 +112,9 @@ func TestParseV4(t *testing.T) {
 		Generator: "g/1", Dynamic: true, Origin: "ftp://o/x", Published: time.Date(2009, 5, 15, 10, 23, 23, 0, time.UTC),
 		Files: []File{{
 			Name: "d/f", Hashes: map[string]string{"sha-256": sha256Hex},
-			URLs:     []URL{{URL: "http://a/f", Priority: 1, Location: "de", Type: "http"}, {URL: "http://b/f", Priority: LowestPriority, Type: "http"}},
-			Torrents: []URL{{URL: "http://t/f.torrent", Priority: 2, Type: "torrent", Name: "d/f in the torrent"}},
+			URLs:       []URL{{URL: "http://a/f", Priority: 1, Location: "de", Type: "http"}, {URL: "http://b/f", Priority: LowestPriority, Type: "http"}},
+			Torrents:   []URL{{URL: "http://t/f.torrent", Priority: 2, Type: "torrent", Name: "d/f in the torrent"}},
+			Signatures: []Signature{{MediaType: "application/x-other", Text: "s1"}, {MediaType: SignaturePGP, Text: "s2"}},
 		}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -186,6 +189,8 @@ func TestParseRefuses(t *testing.T) {
 		{file("<size>" + strings.Repeat("<![CDATA["+strings.Repeat(" ", maxRun/2)+"]]>", 3) + "1</size>"), "text is larger"},
 		{file("<a " + strings.Repeat(`b="c" `, maxRun/6+1) + "/>"), "element or text is larger"},
 		{file("<!--" + strings.Repeat("x", maxRun) + "-->"), "element or text is larger"},
+		{file(strings.Repeat("<signature>x</signature>", MaxSignatures+1)), "more than 16 signatures"},
+		{file("<signature>" + strings.Repeat("x", MaxSignature+1) + "</signature>"), "signature of 8193 bytes"},
 		{file(strings.Repeat("<url>http://a/</url>", MaxURLs+1)), "more than 1000 URLs"},
 		{file3(strings.Repeat(`<url type="bittorrent">http://a/</url>`, MaxURLs+1)), "more than 1000 URLs"},
 	} {
