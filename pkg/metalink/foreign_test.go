@@ -68,6 +68,13 @@ func TestOldSedChangesNothing(t *testing.T) {
 	}
 }
 
+// aria2Show has aria2c show the files of a document.
+func aria2Show(t *testing.T, path string) (string, error) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "aria2c", "--no-conf", "-S", path).CombinedOutput()
+	return string(out), err
+}
+
 // aria2c shows the files that we have put in. (It shows "&" in a name as
 // "&#38;", however it is written.)
 func TestAria2Shows(t *testing.T) {
@@ -75,12 +82,12 @@ func TestAria2Shows(t *testing.T) {
 	d := iso()
 	d.Files = append(d.Files, File{Name: "dir/ß <b>.txt", Size: 12_345, URLs: []URL{{URL: "http://a/b"}}})
 	for _, path := range documents(t, d) {
-		out, err := exec.CommandContext(t.Context(), "aria2c", "--no-conf", "-S", path).CombinedOutput()
+		out, err := aria2Show(t, path)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		for _, want := range []string{"a.iso", "(300,000)", "dir/ß <b>.txt", "(12,345)"} {
-			if !bytes.Contains(out, []byte(want)) {
+			if !strings.Contains(out, want) {
 				t.Errorf("%s: aria2c does not show %q:\n%s", path, want, out)
 			}
 		}

@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		docV3(`<file name="a"><resources><url type="bittorrent" preference="10">http://t/</url></resources></file>`),
 		docV4(`<file name="a/b"><size>1</size><metaurl mediatype="torrent" name="x">http://t/</metaurl></file>`),
+		docV4(`<file name="a"><signature mediatype="pgp">a&amp;&#13;b</signature></file>`), docV3(`<file name="a"><verification><signature type="x"> y </signature></verification></file>`),
 		docV4(`<file name="../a"/>`), docV4(`<file name="&a;"/>`), `<!DOCTYPE a>` + docV4(""), docV4(`<file name=" &#x9;"/>`),
 	} {
 		f.Add(s)
