@@ -152,6 +152,8 @@ func TestParseMirrors(t *testing.T) {
 	}
 	contain(t, warnings, "mirrors:1: the -e", `addpath "pub" does not end with a slash`)
 	contain(t, texts(left), "mirrors:4: line cannot be used", "mirrors:5: line cannot be used")
+	_, warnings, _ = ParseMirrors("% http://a\n% http://me:hunter2@b/\n", "")
+	contain(t, warnings, "mirrors:2: the URL has a user or password")
 	for _, err := range left {
 		if !errors.Is(err, ErrLine) {
 			t.Error(err)

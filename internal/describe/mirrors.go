@@ -2,6 +2,7 @@ package describe
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"distd/pkg/metalink"
@@ -32,6 +33,9 @@ func ParseMirrors(text, addPath string) (mirrors []metalink.Mirror, warnings []s
 			last := len(words) - 1
 			warnings = append(warnings, fmt.Sprintf("mirrors:%d: there is no %% before the URL; it is taken for %q, write it so", n,
 				strings.Join(words[:last], " ")+" % "+words[last]))
+		}
+		if u, err := url.Parse(m.Base); err == nil && u.User != nil {
+			warnings = append(warnings, fmt.Sprintf("mirrors:%d: the URL has a user or password in it, for all to read who get the metalink: give clients a netrc file instead", n))
 		}
 		m.Base += addPath
 		mirrors = append(mirrors, m)
