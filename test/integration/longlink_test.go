@@ -46,7 +46,7 @@ func TestFetchOverLongLink(t *testing.T) {
 	if c.Lost == 0 {
 		t.Errorf("the link lost nothing: %v", c)
 	}
-	if copies := float64(tcpBytes(c)) / size; copies < 1 || copies > 1.1 {
+	if copies := float64(tcpBytes(c)) / size; copies < 1 || copies > 1.25 { // 1.05 on a quiet machine
 		t.Errorf("%.2f copies crossed the link: %v", copies, c)
 	}
 }
@@ -60,6 +60,7 @@ func TestZonesOverLongLinks(t *testing.T) {
 		fault netlab.ZoneFault
 	}{
 		{"one seed", 1, nil},
+		{"two seeds", 2, nil},
 		{"one of two seeds killed", 2, netlab.At(0.3, netlab.KillSeed)},
 		{"one of two links hangs", 2, netlab.At(0.3, netlab.HangLink)},
 	} {
@@ -69,7 +70,7 @@ func TestZonesOverLongLinks(t *testing.T) {
 			defer stop()
 			start := time.Now()
 			z, err := netlab.NewZones(ctx, netlab.ZonesSpec{Distd: bin, Dir: t.TempDir(), Zones: 1, Seeds: c.seeds, Leaves: 2, Size: 8<<20 + 321, Files: 3,
-				Wan: lossy, Lan: netlab.Cable{Mbit: 100}})
+				Wan: lossy, Lan: netlab.Cable{Mbit: 100}, Partners: c.seeds > 1})
 			must(t, err)
 			t.Cleanup(func() { must(t, z.Close()) })
 			if err := z.Run(ctx, c.fault); err != nil {
