@@ -1,6 +1,9 @@
 package picker
 
-import "math/bits"
+import (
+	"iter"
+	"math/bits"
+)
 
 // bitset is a fixed set of piece numbers, kept as words because the choices
 // are intersections of whole sets.
@@ -26,4 +29,83 @@ func each(a, b bitset, from int, f func(i int) bool) {
 			}
 		}
 	}
+}
+
+// members are the members in order.
+func (b bitset) members() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for w, x := range b {
+			for ; x != 0; x &= x - 1 {
+				if !yield(w<<6 + bits.TrailingZeros64(x)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// stretch is n pieces from first on.
+type stretch struct{ first, n int }
+
+// runs are the members as stretches, in order.
+func (b bitset) runs() iter.Seq[stretch] {
+	return func(yield func(stretch) bool) {
+		var r stretch
+		for i := range b.members() {
+			if r.n > 0 && i == r.first+r.n {
+				r.n++
+				continue
+			}
+			if r.n > 0 && !yield(r) {
+				return
+			}
+			r = stretch{i, 1}
+		}
+		if r.n > 0 {
+			yield(r)
+		}
+	}
+}
+
+// add puts the members of o into b.
+func (b bitset) add(o bitset) {
+	for i, x := range o {
+		b[i] |= x
+	}
+}
+
+// remove takes the members of o out of b.
+func (b bitset) remove(o bitset) {
+	for i, x := range o {
+		b[i] &^= x
+	}
+}
+
+func (b bitset) empty() bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func union(a, b bitset) bitset {
+	m := append(bitset(nil), a...)
+	m.add(b)
+	return m
+}
+
+// minus are the members of a that are not in b.
+func minus(a, b bitset) bitset {
+	m := append(bitset(nil), a...)
+	m.remove(b)
+	return m
+}
+
+func count(b bitset) (n int) {
+	for _, x := range b {
+		n += bits.OnesCount64(x)
+	}
+	return n
 }

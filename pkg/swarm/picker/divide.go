@@ -1,6 +1,7 @@
 package picker
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -34,6 +35,15 @@ func (f *fetchState) pace(now time.Duration) float64 {
 	return max(f.mean(), kib)
 }
 
+// ownPace is the pace of this node. While it has claimed nothing, that nothing
+// comes says nothing.
+func (p *Picker) ownPace(now time.Duration) float64 {
+	if p.own.got == 0 && p.Claimed() == 0 {
+		return usualRate
+	}
+	return p.own.pace(now)
+}
+
 // competes reports whether the peer fetches what is fetched here.
 func (pe *Peer) competes(p *Picker) bool { return pe.fetch != nil && pe.count < p.cfg.Pieces }
 
@@ -42,50 +52,78 @@ func (p *Picker) contended() bool {
 	return p.cfg.Contended || slices.ContainsFunc(p.peers, func(pe *Peer) bool { return pe.competes(p) })
 }
 
-// divide parts the open pieces, when they are the last, into those that fall to
-// this node and the rest. Before that all are anybody's.
-func (p *Picker) divide(open bitset, now time.Duration) (mine, rest bitset) {
-	all := p.own.pace(now)
-	shared := false
+// rival is one of those between whom the last pieces are divided. peer is nil
+// for this node.
+type rival struct {
+	peer *Peer
+	id   uint64
+	pace float64 // bytes a second
+}
+
+// rivals are this node and all peers that fetch, behind dst.
+func (p *Picker) rivals(dst []rival, now time.Duration) []rival {
+	dst = append(dst, rival{nil, p.cfg.ID, p.ownPace(now)})
 	for _, pe := range p.peers {
 		if pe.competes(p) && !pe.fetch.hangs(now) {
-			all += pe.fetch.pace(now)
-			shared = true
+			dst = append(dst, rival{pe, pe.fetch.id, pe.fetch.pace(now)})
 		}
 	}
-	rest = newBitset(p.cfg.Pieces)
-	if !shared || float64(count(open))*float64(p.cfg.PieceLength) > all*splitTime.Seconds() {
-		return open, rest
+	return dst
+}
+
+// together is what all bring, in bytes a second.
+func together(rivals []rival) (sum float64) {
+	for _, r := range rivals {
+		sum += r.pace
 	}
-	mine = newBitset(p.cfg.Pieces)
-	for at := range open.runs() {
-		for i := at.first; i < at.first+at.n; i++ {
-			if p.owner(i, nil, now) == nil {
-				mine.set(i)
-			} else {
-				rest.set(i)
+	return sum
+}
+
+// divide moves those of the open pieces that fall to others from mine to rest,
+// when they are the last. Before that all are anybody's.
+func (p *Picker) divide(s *prospect) {
+	s.rest = append(s.rest[:0], s.mine...)
+	clear(s.rest)
+	if len(s.rivals) < 2 || float64(count(s.mine))*float64(p.cfg.PieceLength) > together(s.rivals)*splitTime.Seconds() {
+		return
+	}
+	for i, owner := range s.owners(s.mine) {
+		if owner != nil {
+			s.rest.set(i)
+		}
+	}
+	s.mine.remove(s.rest)
+}
+
+// owners are the pieces of the set, in order, with whom each falls to.
+func (s *prospect) owners(set bitset) iter.Seq2[int, *Peer] {
+	return func(yield func(int, *Peer) bool) {
+		of, owner := -1, (*Peer)(nil)
+		for i := range set.members() {
+			if i/splitRun != of {
+				of = i / splitRun
+				owner = s.owner(i, nil)
+			}
+			if !yield(i, owner) {
+				return
 			}
 		}
 	}
-	return mine, rest
 }
 
 // owner is the peer that the piece falls to, or would fall to if there were not
 // the one to leave out; nil is this node.
-func (p *Picker) owner(i int, without *Peer, now time.Duration) (owner *Peer) {
+func (s *prospect) owner(i int, without *Peer) (owner *Peer) {
 	// Of exponential variables with the rates as parameters each is the smallest
 	// as often as its rate is of the sum.
-	draw := func(f *fetchState) float64 {
-		u := (float64(weigh(f.id, i/splitRun)>>11) + 1) / (1 << 53)
-		return -math.Log(u) / f.pace(now)
-	}
-	least := draw(&p.own)
-	for _, pe := range p.peers {
-		if pe == without || !pe.competes(p) || pe.fetch.hangs(now) {
+	least := math.Inf(1)
+	for _, r := range s.rivals {
+		if without != nil && r.peer == without {
 			continue
 		}
-		if d := draw(pe.fetch); d < least {
-			least, owner = d, pe
+		u := (float64(weigh(r.id, i/splitRun)>>11) + 1) / (1 << 53)
+		if d := -math.Log(u) / r.pace; d < least {
+			least, owner = d, r.peer
 		}
 	}
 	return owner

@@ -1,9 +1,6 @@
 package picker
 
-import (
-	"math/bits"
-	"time"
-)
+import "time"
 
 // One copy of the content is to come over the long links of all who fetch from
 // mirrors in a datacenter. What is missing is of three kinds for one of them:
@@ -13,9 +10,9 @@ import (
 //	held    a peer has it, and will bring it
 //
 // Each takes its runs one behind the other. Where it meets what is not open it
-// goes on inside of another long stretch that is, at a place of its own. When nothing is open it may help
-// those who are slow (takeOver), and at last itself fetch what peers have and do
-// not bring.
+// goes on inside of another long stretch that is, at a place of its own. When
+// nothing is open it may help those who are slow (takeOver), and at last itself
+// fetch what peers have and do not bring.
 
 // Times after which the swarm is not relied on.
 const (
@@ -32,63 +29,104 @@ const (
 	swarmFactor   = 8
 )
 
+// prospect is what may be claimed at one moment.
+type prospect struct {
+	loose  bitset // what is missing and not under way to here
+	held   bitset // of it, what peers have and bring
+	theirs bitset // what others have claimed
+	mine   bitset // what is open and falls to this node
+	rest   bitset // what is open and falls to another
+	rivals []rival
+}
+
+// look finds out what may be claimed now. The answer is good until the next call.
+func (p *Picker) look(now time.Duration) *prospect {
+	s := &p.prospect
+	s.loose = append(s.loose[:0], p.free...)
+	for i := range p.active {
+		s.loose.clear(i)
+	}
+	s.held = p.held(s.held, s.loose, now)
+	s.theirs = p.theirs(s.theirs)
+	s.rivals = p.rivals(s.rivals[:0], now)
+	s.mine = append(s.mine[:0], s.loose...)
+	s.mine.remove(s.held)
+	s.mine.remove(s.theirs)
+	p.divide(s)
+	return s
+}
+
 // claimShare is Claim with OneCopy.
 func (p *Picker) claimShare(limit int, now time.Duration) (first, n int, taken bool) {
-	p.settle(now)
-	loose := p.loose()
-	held, theirs := p.held(now), p.theirs()
-	spare := union(held, theirs)
-	mine, rest := p.divide(minus(loose, spare), now)
-	if first, n = p.claimRun(mine, limit); n > 0 {
+	p.settle()
+	if p.Claimed() == 0 {
+		p.own.moved = now
+	}
+	s := p.look(now)
+	if first, n = p.claimOpen(s, limit); n > 0 {
 		p.idleSince = 0
 		return first, n, false
 	}
-	if i := p.dropOrphan(spare); i >= 0 {
-		p.reserve(i)
-		p.idleSince = 0
-		return i, 1, false
-	}
-	if first, n = p.takeOver(minus(loose, held), rest, limit, now); n > 0 {
+	if first, n = p.takeOver(s, limit, now); n > 0 {
 		p.idleSince = 0
 		return first, n, true
 	}
 	if p.idleSince == 0 {
 		p.idleSince = max(1, now)
 	}
-	if p.swarmFails(held, now) {
-		first, n = p.claimRun(minus(loose, theirs), limit)
-		p.shares.Held += n
-		if n == 0 {
-			if i := p.dropOrphan(theirs); i >= 0 {
-				p.reserve(i)
-				return i, 1, false
-			}
-		}
+	if p.swarmFails(s, now) {
+		first, n = p.claimHeld(s, limit)
 	}
 	return first, n, false
 }
 
+// claimOpen reserves pieces that are open and fall to this node.
+func (p *Picker) claimOpen(s *prospect, limit int) (first, n int) {
+	if first, n = p.claimRun(s.mine, limit); n > 0 {
+		return first, n
+	}
+	return p.claimOrphan(union(s.held, s.theirs))
+}
+
+// claimHeld reserves pieces that peers have and do not bring.
+func (p *Picker) claimHeld(s *prospect, limit int) (first, n int) {
+	first, n = p.claimRun(minus(s.loose, s.theirs), limit)
+	p.shares.Held += n
+	if n > 0 {
+		return first, n
+	}
+	return p.claimOrphan(s.theirs)
+}
+
+// claimOrphan reserves a piece that was begun and left, if there is one that is
+// not to be spared.
+func (p *Picker) claimOrphan(spare bitset) (first, n int) {
+	i := p.dropOrphan(spare)
+	if i < 0 {
+		return 0, 0
+	}
+	p.reserve(i)
+	return i, 1
+}
+
 // claimableNow reports whether a Claim that got nothing might get something now.
 func (p *Picker) claimableNow(now time.Duration) bool {
-	loose, held, theirs := p.loose(), p.held(now), p.theirs()
-	spare := union(held, theirs)
-	mine, rest := p.divide(minus(loose, spare), now)
-	if count(mine) > 0 || p.orphaned(spare) {
+	s := p.look(now)
+	if !s.mine.empty() || p.orphaned(union(s.held, s.theirs)) {
 		return true
 	}
-	if v, _ := p.slowest(minus(loose, held), rest, now); v != nil {
+	if v, _, _ := p.slowest(s, now); v != nil {
 		return true
 	}
-	return p.swarmFails(held, now) && (count(minus(loose, theirs)) > 0 || p.orphaned(theirs))
+	return p.swarmFails(s, now) && (!minus(s.loose, s.theirs).empty() || p.orphaned(s.theirs))
 }
 
 // settle chooses where to begin: with others, each at the start of its part.
-func (p *Picker) settle(now time.Duration) {
+func (p *Picker) settle() {
 	if p.settled {
 		return
 	}
 	p.settled = true
-	p.own.moved = max(1, now)
 	before, all := 0, 1
 	for _, pe := range p.peers {
 		if pe.competes(p) {
@@ -112,22 +150,37 @@ func (p *Picker) orphaned(spare bitset) bool {
 	return false
 }
 
-// loose are the missing pieces that are not under way to here.
-func (p *Picker) loose() bitset {
-	m := append(bitset(nil), p.free...)
-	for i := range p.active {
-		m.clear(i)
-	}
-	return m
-}
-
-// held are the pieces that some peer has and can be expected to bring.
-func (p *Picker) held(now time.Duration) bitset {
-	m := newBitset(p.cfg.Pieces)
-	for _, pe := range p.peers {
-		if pe.count > 0 && pe.brings(now) {
-			m.add(pe.have)
+// held are those of the loose pieces that some peer has and can be expected to
+// bring, in the given memory.
+func (p *Picker) held(m, loose bitset, now time.Duration) bitset {
+	m = append(m[:0], loose...)
+	// What is left to find, by the words that it is in: of what a seed lacks its
+	// leaves have little.
+	words := p.words[:0]
+	for w := range m {
+		if m[w] &= p.had[w]; m[w] != 0 {
+			words = append(words, w)
 		}
+	}
+	p.words = words
+	for _, pe := range p.peers {
+		if len(words) == 0 {
+			break
+		}
+		if pe.count == 0 || !pe.brings(now) {
+			continue
+		}
+		left := words[:0]
+		for _, w := range words {
+			if m[w] &^= pe.have[w]; m[w] != 0 {
+				left = append(left, w)
+			}
+		}
+		words = left
+	}
+	// m is now what is had by those only who do not bring it.
+	for w := range m {
+		m[w] = loose[w] & p.had[w] &^ m[w]
 	}
 	return m
 }
@@ -140,11 +193,11 @@ func (pe *Peer) brings(now time.Duration) bool {
 // swarmFails reports whether what peers have is to be fetched from mirrors all
 // the same: these have been idle for a while, and the swarm would take much
 // longer than they.
-func (p *Picker) swarmFails(held bitset, now time.Duration) bool {
+func (p *Picker) swarmFails(s *prospect, now time.Duration) bool {
 	if p.idleSince == 0 || now-p.idleSince < newcomer {
 		return false
 	}
-	n := float64(count(minus(p.free, minus(p.free, held)))) * float64(p.cfg.PieceLength)
+	n := float64(count(s.held)+len(p.active)) * float64(p.cfg.PieceLength)
 	swarm := n / max(p.flow.rate.At(now), 1)
 	mirrors := n / max(p.own.mean(), kib)
 	return swarm > swarmPatience.Seconds()+swarmFactor*mirrors
@@ -194,59 +247,4 @@ func (p *Picker) within(set bitset, longest int) int {
 	}
 	quarter := best.n / 4
 	return best.first + quarter + int(weigh(p.cfg.ID, best.first)%uint64(2*quarter+1))
-}
-
-// stretch is n pieces from first on.
-type stretch struct{ first, n int }
-
-// runs are the members as stretches, in order.
-func (b bitset) runs() func(yield func(stretch) bool) {
-	return func(yield func(stretch) bool) {
-		r := stretch{first: -2}
-		for w, x := range b {
-			for ; x != 0; x &= x - 1 {
-				i := w<<6 + bits.TrailingZeros64(x)
-				if r.n > 0 && i == r.first+r.n {
-					r.n++
-					continue
-				}
-				if r.n > 0 && !yield(r) {
-					return
-				}
-				r = stretch{i, 1}
-			}
-		}
-		if r.n > 0 {
-			yield(r)
-		}
-	}
-}
-
-// add puts the members of o into b.
-func (b bitset) add(o bitset) {
-	for i, x := range o {
-		b[i] |= x
-	}
-}
-
-func union(a, b bitset) bitset {
-	m := append(bitset(nil), a...)
-	m.add(b)
-	return m
-}
-
-// minus are the members of a that are not in b.
-func minus(a, b bitset) bitset {
-	m := append(bitset(nil), a...)
-	for i, x := range b {
-		m[i] &^= x
-	}
-	return m
-}
-
-func count(b bitset) (n int) {
-	for _, x := range b {
-		n += bits.OnesCount64(x)
-	}
-	return n
 }

@@ -74,9 +74,9 @@ func (p *Picker) Remove(pe *Peer) {
 			break
 		}
 	}
-	for i := range p.cfg.Pieces {
-		if pe.have.has(i) {
-			p.avail[i]--
+	for i := range pe.have.members() {
+		if p.avail[i]--; p.avail[i] == 0 {
+			p.had.clear(i)
 		}
 	}
 	switch {
@@ -138,6 +138,7 @@ func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
 	pe.have.set(i)
 	pe.count++
 	p.avail[i]++
+	p.had.set(i)
 	if !p.have.has(i) {
 		pe.wanted++
 	}

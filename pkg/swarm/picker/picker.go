@@ -61,6 +61,7 @@ type Picker struct {
 
 	haveCount, freeCount int
 	avail                []int32 // peers that have the piece
+	had                  bitset  // pieces that some peer has
 	active               map[int]*piece
 	orphans              []*piece // active without an owner, oldest first
 	order                []*piece // all active, oldest first
@@ -76,6 +77,8 @@ type Picker struct {
 	own       fetchState
 	shares    Shares
 	yielded   []int
+	prospect  prospect // of the last look
+	words     []int    // a buffer of held
 
 	flow      flow
 	discarded int64 // bytes of blocks that came and were given up
@@ -97,7 +100,7 @@ func New(cfg Config) *Picker {
 	p := &Picker{
 		cfg: cfg, own: fetchState{id: cfg.ID}, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Pieces))),
 		have: newBitset(cfg.Pieces), free: newBitset(cfg.Pieces), claimed: newBitset(cfg.Pieces),
-		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces),
+		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces), had: newBitset(cfg.Pieces),
 		avail: make([]int32, cfg.Pieces), active: make(map[int]*piece),
 	}
 	if cfg.Directing {
