@@ -18,12 +18,19 @@ const (
 	// fetch as well. They hear of a release at the same moment, and what two claim
 	// before they know each other may come twice.
 	meetTime = 400 * time.Millisecond
+	// rumourTime is how often those who do not fetch hear that something has come.
+	rumourTime = time.Second
 	// maxRunsSent bounds the runs in one message.
 	maxRunsSent = 1024
 )
 
-// claimsShared reports whether this node tells others what it claims.
-func (t *Torrent) claimsShared() bool { return t.spec.OneCopy && (t.spec.Directing || t.fetching) }
+// fetchesToo reports whether the peer is known to fetch from mirrors, or need not.
+func (t *Torrent) fetchesToo(c *conn) bool {
+	return c.fetches || c.directing && t.hasAll(c)
+}
+
+// hasAll reports whether the peer has everything.
+func (t *Torrent) hasAll(c *conn) bool { return c.pe.Count() == t.spec.Layout.NumPieces() }
 
 // begin is called with each claim. It is false while others are waited for.
 func (t *Torrent) begin() bool {
@@ -33,36 +40,31 @@ func (t *Torrent) begin() bool {
 	if !t.fetching {
 		t.fetching = true
 		for _, c := range t.conns {
-			if c.kin && !t.spec.Directing {
-				t.greetExtended(c) // again, with the extension
-				t.tellClaims(c)
-			}
+			t.introduce(c)
 		}
 	}
-	met := 0
+	met := int64(0)
 	for _, c := range t.conns {
-		if c.toldClaims {
+		if t.fetchesToo(c) {
 			met++
 		}
 	}
 	waited := time.Since(t.began)
-	switch {
-	case met >= t.spec.Fetchers:
-		if met > 0 {
-			t.e.alone.Store(false)
+	if expected := min(int64(t.spec.Fetchers), t.e.fetchers.Load()); !t.claiming && met < expected {
+		if waited < meetTime {
+			if t.meeting == nil {
+				t.meeting = time.AfterFunc(meetTime-waited, t.signalChanged)
+			}
+			return false
 		}
-	case t.meeting == nil && waited < meetTime && !t.e.alone.Load():
-		t.meeting = time.AfterFunc(meetTime-waited, t.signalChanged)
-		return false
-	case waited < meetTime && t.meeting != nil:
-		return false
-	case met == 0:
-		// The next release does not wait for nobody.
-		t.e.alone.Store(true)
+		t.e.fetchers.Store(met) // the next release does not wait for who is away
+	}
+	if met > t.e.fetchers.Load() {
+		t.e.fetchers.Store(met)
 	}
 	if !t.claiming {
 		t.claiming = true
-		t.log.Debug("fetching from mirrors", zap.Int("others", met), zap.Duration("after", waited.Round(time.Millisecond)))
+		t.log.Debug("fetching from mirrors", zap.Int64("others", met), zap.Duration("after", waited.Round(time.Millisecond)))
 	}
 	return true
 }
@@ -70,11 +72,20 @@ func (t *Torrent) begin() bool {
 // claimsCame takes in what a peer tells of its claims.
 func (t *Torrent) claimsCame(c *conn, data []byte) error {
 	if !t.spec.OneCopy || c.claimsID == 0 {
-		return errors.New("claims of a peer that has not said that it fetches")
+		return errors.New("claims of a peer that does not know of claims")
 	}
 	m, err := wire.DecodeClaims(data, t.spec.Layout.NumPieces())
 	if err != nil {
 		return err
+	}
+	if c.claimed += m.Pieces(); c.claimed > t.claimable(time.Since(c.since)) {
+		return errors.New("claims change too often")
+	}
+	first := !c.fetches
+	if first {
+		c.fetches = true
+		t.pick.Fetches(c.pe, seedID(c.s.PeerID), t.now())
+		t.introduce(c)
 	}
 	now := t.now()
 	for _, r := range m.Released {
@@ -87,48 +98,55 @@ func (t *Torrent) claimsCame(c *conn, data []byte) error {
 		t.pick.TheyClaim(c.pe, int(r.First), int(r.N), true, now)
 	}
 	t.pick.TheyReceived(c.pe, m.Received, now)
-	t.updateShare()
-	if !c.toldClaims || len(m.Released) > 0 || t.pick.Yielding() {
-		c.toldClaims = true
+	if first || len(m.Released) > 0 || t.pick.Yielding() {
 		t.signalChanged()
 	}
 	return nil
 }
 
-// introduce is for a peer that has just said that it fetches too: it is told
-// what is here, if it is to know, and what is claimed.
+// claimable is how many pieces a peer may have named in its claims in so long a
+// time: many times more than one needs whose mirrors fail again and again.
+func (t *Torrent) claimable(age time.Duration) int {
+	return (t.spec.Layout.NumPieces() + 1000) * (100 + int(age.Seconds()))
+}
+
+// introduce tells a peer that this node fetches: one that fetches as well, or is
+// about to, is told what is claimed, and from then on all that changes. Others
+// learn no more than that, and from leaves only: a seed is known to fetch.
 func (t *Torrent) introduce(c *conn) {
-	t.pick.Fetches(c.pe, seedID(c.s.PeerID), t.now())
-	if t.claimsShared() {
-		t.tellClaims(c)
+	switch {
+	case !t.fetching || c.claimsID == 0 || t.hasAll(c):
+	case c.fetches || c.directing:
+		if !c.introduced {
+			c.introduced = true
+			t.tellClaims(c)
+		}
+	case !t.spec.Directing:
+		t.sendClaims(c, &wire.Claims{Received: t.mirrored.Load()})
 	}
 }
 
+func (t *Torrent) sendClaims(c *conn, m *wire.Claims) { c.w.SendExtended(c.claimsID, m.Encode()) }
+
 // tellClaims tells a peer everything that is claimed here.
 func (t *Torrent) tellClaims(c *conn) {
-	if c.claimsID == 0 {
-		return
-	}
 	m := wire.Claims{Received: t.mirrored.Load()}
 	for _, r := range t.pick.ClaimedRuns() {
 		if m.Claimed = append(m.Claimed, wire.Run{First: uint32(r[0]), N: uint32(r[1])}); len(m.Claimed) == maxRunsSent {
-			c.w.SendExtended(c.claimsID, m.Encode())
+			t.sendClaims(c, &m)
 			m.Claimed = nil
 		}
 	}
-	c.w.SendExtended(c.claimsID, m.Encode())
+	t.sendClaims(c, &m)
 }
 
 // broadcast sends the message to all who fetch.
 func (t *Torrent) broadcast(m wire.Claims) {
-	if !t.claimsShared() {
-		return
-	}
 	t.claimsTold = t.mirrored.Load()
 	m.Received = t.claimsTold
 	var payload []byte
 	for _, c := range t.conns {
-		if c.claimsID == 0 || c.pe == nil {
+		if !c.introduced || t.hasAll(c) {
 			continue
 		}
 		if payload == nil {
@@ -156,8 +174,8 @@ func (t *Torrent) tellUnclaim(first, n int) {
 
 // tickClaims tells the others how much has come: one of whom nothing is heard
 // hangs, and is helped.
-func (t *Torrent) tickClaims() {
-	if !t.spec.OneCopy || t.pick.Done() {
+func (t *Torrent) tickClaims(now time.Time) {
+	if !t.fetching || t.pick.Done() {
 		return
 	}
 	got := t.mirrored.Load()
@@ -165,6 +183,15 @@ func (t *Torrent) tickClaims() {
 	t.updateShare()
 	if got != t.claimsTold {
 		t.broadcast(wire.Claims{})
+	}
+	if got == t.rumoured || now.Sub(t.rumouredAt) < rumourTime {
+		return
+	}
+	t.rumoured, t.rumouredAt = got, now
+	for _, c := range t.conns {
+		if !c.introduced {
+			t.introduce(c)
+		}
 	}
 }
 

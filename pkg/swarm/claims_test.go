@@ -3,6 +3,7 @@ package swarm
 import (
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"distd/pkg/swarm/wire"
@@ -20,9 +21,7 @@ func (n *node) fetch(t *testing.T, con *content, each time.Duration, stop <-chan
 	go func() {
 		defer close(m.ended)
 		for {
-			for _, i := range n.tor.Yield() {
-				_ = i // a run is under way as a whole
-			}
+			n.tor.Yield() // a run is under way as a whole
 			first, k := n.tor.Claim("m", 3)
 			for i := first; i < first+k; i++ {
 				select {
@@ -101,17 +100,42 @@ func TestSeedTakesOverFromOneThatEnds(t *testing.T) {
 	}
 }
 
-// A seed whose other never comes waits for it once, not with each release.
+// A seed whose other never comes waits for it once, not with each release. When
+// it is there again, the next release waits for it.
 func TestSeedDoesNotWaitTwice(t *testing.T) {
-	con := newContent(t, 64<<10, 32<<10)
-	n := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(1)})
-	if _, k := n.tor.Claim("m", 1); k != 0 {
-		t.Fatal("claimed before the other could be met")
-	}
-	eventually(t, 20*time.Second, "a claim", func() bool { _, k := n.tor.Claim("m", 1); return k > 0 })
-	if !n.e.alone.Load() {
-		t.Error("it would wait again")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemNet(t)
+		options := func(s *Spec) { s.Directing = true; oneCopy(1)(s) }
+		one, two, three := newContent(t, 64<<10, 32<<10), newContent(t, 96<<10, 32<<10), newContent(t, 128<<10, 32<<10)
+		n := startNode(t, one, nodeOptions{net: net, directing: true, spec: oneCopy(1)})
+		if _, k := n.tor.Claim("m", 1); k != 0 {
+			t.Fatal("claimed before the other could be met")
+		}
+		time.Sleep(meetTime)
+		synctest.Wait()
+		select {
+		case <-n.tor.Changed():
+		default:
+			t.Error("nobody is told that the wait is over")
+		}
+		if _, k := n.tor.Claim("m", 1); k == 0 {
+			t.Fatal("nothing claimed though nobody came")
+		}
+		n2 := n.also(two, false, options)
+		if _, k := n2.tor.Claim("m", 1); k == 0 {
+			t.Error("waited again for one that is away")
+		}
+		other := startNode(t, two, nodeOptions{net: net, directing: true, spec: oneCopy(0)})
+		other.knows(n)
+		time.Sleep(meetTime)
+		other.tor.Claim("m", 1) // it may be that all falls to the first
+		time.Sleep(meetTime)
+		n2.tor.Claim("m", 1)
+		n3 := n.also(three, false, options)
+		if _, k := n3.tor.Claim("m", 1); k != 0 {
+			t.Error("did not wait for one that is back")
+		}
+	})
 }
 
 // Messages that make no sense end the connection they came in on, and nothing
@@ -135,4 +159,71 @@ func TestBadClaims(t *testing.T) {
 			t.Errorf("accepted %q", bad)
 		}
 	}
+}
+
+// A leaf that fetches from no mirror knows which others do.
+func TestLeafKnowsWhoFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, con := newMemNet(t), newContent(t, 1<<20, 32<<10)
+		a := startNode(t, con, nodeOptions{net: net, spec: oneCopy(0)})
+		b := startNode(t, con, nodeOptions{net: net, spec: oneCopy(0)})
+		b.knows(a)
+		fetches := func() bool {
+			time.Sleep(100 * time.Millisecond)
+			peers := b.tor.Stats().Peers
+			if len(peers) != 1 {
+				t.Fatalf("%d peers", len(peers))
+			}
+			return peers[0].Fetches
+		}
+		time.Sleep(time.Second)
+		if fetches() {
+			t.Error("one that has asked for nothing is said to fetch")
+		}
+		if first, n := a.tor.Claim("m", 3); first != 0 || n != 3 {
+			t.Fatal("not claimed from the start")
+		}
+		for range 100 {
+			if a.tor.Received(1 << 10); !fetches() {
+				t.Fatal("one that fetches is said not to")
+			}
+		}
+		// When it fetches as well, they soon know what each has claimed.
+		if _, n := b.tor.Claim("m", 1); n != 1 {
+			t.Fatal("nothing to claim")
+		}
+		a.tor.Received(1)
+		fetches()
+		if first, n := b.tor.Claim("m", 100); first < 3 || n == 0 {
+			t.Errorf("claimed %d pieces from %d, which the other has claimed", n, first)
+		}
+		time.Sleep(5 * time.Second)
+		if fetches() {
+			t.Error("one to which nothing comes is said to fetch")
+		}
+	})
+}
+
+// Who changes its claims all the time is left alone.
+func TestClaimsWithoutEnd(t *testing.T) {
+	con := newContent(t, 256<<10, 32<<10)
+	a := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(0)})
+	b := startNode(t, con, nodeOptions{directing: true, spec: oneCopy(0)})
+	a.knows(b)
+	conns := func() (n int) { a.tor.call(func() { n = len(a.tor.conns) }); return n }
+	eventually(t, 20*time.Second, "a connection", func() bool { return conns() == 1 })
+	all := []wire.Run{{First: 0, N: 8}}
+	data := (&wire.Claims{Claimed: all, Released: all}).Encode()
+	a.tor.call(func() {
+		c := a.tor.conns[0]
+		for n := 0; ; n++ {
+			if err := a.tor.claimsCame(c, data); err != nil {
+				return
+			}
+			if n > 100_000 {
+				t.Error("claims without end are taken in")
+				return
+			}
+		}
+	})
 }

@@ -53,8 +53,10 @@ type conn struct {
 	alone          time.Time // since when two seeds have had no leaf
 	client         string
 	pexID, metaID  uint8
-	claimsID       uint8 // set when it fetches from mirrors too
-	toldClaims     bool  // and has said what
+	claimsID       uint8 // set when it knows of claims
+	fetches        bool  // has told what it has claimed
+	introduced     bool  // is told what is claimed here
+	claimed        int   // pieces named in its claims so far
 	pexAt          time.Time
 	pexSent        map[netip.AddrPort]struct{}
 	pexCame        time.Time

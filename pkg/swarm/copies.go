@@ -26,7 +26,7 @@ func (t *Torrent) copies() *Copies {
 	}
 	k.Complete = gone
 	for _, c := range t.conns {
-		if c.pe.Count() == t.spec.Layout.NumPieces() || c.directing && c.addr != nil && c.addr.seed {
+		if t.hasAll(c) || c.directing && c.addr != nil && c.addr.seed {
 			k.Complete++
 		}
 	}

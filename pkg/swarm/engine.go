@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -33,7 +34,7 @@ type Engine struct {
 	maxPerTorrent      atomic.Int64
 	blame              *blameList
 	ranks              *ranks
-	alone              atomic.Bool // nobody came who was expected to fetch as well
+	fetchers           atomic.Int64 // others that fetched the last release as well
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent
@@ -62,6 +63,7 @@ func New(cfg Config) (*Engine, error) {
 		verifying: make(chan struct{}, cfg.Workers), dialling: make(chan struct{}, maxDialling), greeting: make(chan struct{}, maxGreeting),
 		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(), ranks: newRanks(),
 	}
+	e.fetchers.Store(math.MaxInt64) // until it is known
 	e.maxConns.Store(int64(cfg.MaxConns))
 	e.maxPerTorrent.Store(int64(cfg.MaxConnsPerTorrent))
 	return e, nil

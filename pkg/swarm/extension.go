@@ -48,7 +48,7 @@ func (t *Torrent) greetExtended(c *conn) {
 	if t.spec.Directing {
 		h.M[extDirectingName] = extDirecting
 	}
-	if t.claimsShared() {
+	if t.spec.OneCopy {
 		h.M[wire.ExtClaims] = extClaims
 	}
 	c.w.SendExtended(0, h.Encode())
@@ -99,8 +99,10 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 		}
 	}
 	if id := h.M[wire.ExtClaims]; id != 0 && t.spec.OneCopy {
-		c.claimsID = id
-		t.introduce(c)
+		known := c.claimsID != 0
+		if c.claimsID = id; !known {
+			t.introduce(c)
+		}
 	}
 	if c.s.Incoming && h.Port != 0 && c.addr == nil {
 		if a := t.book.add(SourceIncoming, netip.AddrPortFrom(c.remote.Addr(), h.Port)); a != nil && !a.busy {

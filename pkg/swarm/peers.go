@@ -271,7 +271,7 @@ func (t *Torrent) peerTold(c *conn, m *peerMsg) error {
 // dropSeed ends a connection between two seeds: they have nothing to say to
 // each other.
 func (t *Torrent) dropSeed(c *conn) {
-	seed := c.pe.Count() == t.spec.Layout.NumPieces()
+	seed := t.hasAll(c)
 	if c.addr != nil {
 		c.addr.seed = seed || c.directing && c.addr.seed
 	}

@@ -50,7 +50,9 @@ type Torrent struct {
 	fetching   bool        // some piece was asked for
 	claiming   bool        // and could be claimed
 	meeting    *time.Timer // runs while others are waited for
-	claimsTold int64       // of mirrored
+	claimsTold int64       // of mirrored, to those who fetch
+	rumoured   int64       // and to the others, at
+	rumouredAt time.Time
 }
 
 func newTorrent(e *Engine, s Spec) (*Torrent, error) {
@@ -217,7 +219,7 @@ func (t *Torrent) tick(now time.Time) {
 	if t.e.budget.wanted() {
 		t.dropStranded()
 	}
-	t.tickClaims()
+	t.tickClaims(now)
 	t.counts.tick(t, now)
 	t.tickConns(now)
 	t.tickDisk(now)

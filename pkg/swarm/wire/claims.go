@@ -28,6 +28,16 @@ type Claims struct {
 	Received int64
 }
 
+// Pieces is how many pieces the message names.
+func (m *Claims) Pieces() (n int) {
+	for _, list := range [][]Run{m.Claimed, m.Taken, m.Released} {
+		for _, r := range list {
+			n += int(r.N)
+		}
+	}
+	return n
+}
+
 // Encode is the payload of the message.
 func (m *Claims) Encode() []byte {
 	d := map[string]any{}
@@ -48,8 +58,8 @@ func encodeRuns(runs []Run) string {
 }
 
 // DecodeClaims reads the payload of the message, for a torrent of so many
-// pieces. What is no dictionary, or names pieces that there are not, is a
-// *ProtocolError.
+// pieces. What is no dictionary, or names pieces that there are not, or more of
+// one kind than there are, is a *ProtocolError.
 func DecodeClaims(b []byte, pieces int) (*Claims, error) {
 	var raw struct {
 		Claimed  bencode.Bytes `bencode:"c"`
@@ -72,10 +82,13 @@ func DecodeClaims(b []byte, pieces int) (*Claims, error) {
 		if len(s)%8 != 0 || len(s) > 8*maxClaimRuns {
 			return nil, violation(Extended, "claims: %d bytes of runs", len(s))
 		}
-		for ; len(s) > 0; s = s[8:] {
+		for named := uint64(0); len(s) > 0; s = s[8:] {
 			r := Run{binary.BigEndian.Uint32([]byte(s[:4])), binary.BigEndian.Uint32([]byte(s[4:8]))}
 			if r.N == 0 || uint64(r.First)+uint64(r.N) > uint64(pieces) {
 				return nil, violation(Extended, "claims: %d pieces from %d on, of %d", r.N, r.First, pieces)
+			}
+			if named += uint64(r.N); named > uint64(pieces) {
+				return nil, violation(Extended, "claims: %d pieces of %d", named, pieces)
 			}
 			*list.to = append(*list.to, r)
 		}

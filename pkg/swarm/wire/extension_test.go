@@ -248,6 +248,10 @@ func TestClaims(t *testing.T) {
 	if _, err := DecodeClaims(want.Encode(), 99); !IsProtocolError(err) {
 		t.Errorf("claims of pieces that there are not: %v", err)
 	}
+	often := &Claims{Released: []Run{{0, 60}, {0, 60}}}
+	if _, err := DecodeClaims(often.Encode(), 100); !IsProtocolError(err) {
+		t.Errorf("more claims than pieces: %v", err)
+	}
 }
 
 func FuzzDecodeClaims(f *testing.F) {
