@@ -21,10 +21,12 @@ func (t *Torrent) hasLeaves() bool {
 	return false
 }
 
-// dropPartner ends the connection between two directing seeds that have had no
-// leaf for a while, so that releases which nobody fetches cost nothing.
+// dropPartner ends the connection between two directing seeds that both have
+// everything and have had no leaf for a while, so that releases which nobody
+// fetches cost nothing. One that got the last piece from the other knows of both
+// first: it need not tell the other what that has.
 func (t *Torrent) dropPartner(c *conn, now time.Time) {
-	if c.pe == nil || !c.directing || !t.spec.Directing || !t.pick.Done() || t.hasLeaves() {
+	if c.pe == nil || !c.directing || !t.spec.Directing || !t.pick.Done() || !t.hasAll(c) || t.hasLeaves() {
 		c.alone = time.Time{}
 		return
 	}

@@ -48,3 +48,33 @@ func TestTwoSeedsSplitThePieces(t *testing.T) {
 	close(second)
 	late.wait(30 * time.Second)
 }
+
+// A seed that has everything does not leave another that still fetches from it.
+func TestSeedStaysForOneThatFetches(t *testing.T) {
+	con := newContent(t, 256<<10, 64<<10)
+	until := make(chan struct{})
+	a := startNode(t, con, nodeOptions{seed: true, directing: true, spec: oneCopy(1)})
+	b := startNode(t, con, nodeOptions{directing: true, spec: func(s *Spec) {
+		oneCopy(1)(s)
+		v := s.Verify
+		s.Verify = func(i int, b []byte) bool { <-until; return v(i, b) }
+	}})
+	b.knows(a)
+	eventually(t, 20*time.Second, "the seeds know each other", func() bool { return a.partners() == 1 && b.partners() == 1 })
+	later := func(n *node, d time.Duration) {
+		n.tor.call(func() {
+			for _, c := range n.tor.conns {
+				n.tor.dropPartner(c, time.Now())
+				n.tor.dropPartner(c, time.Now().Add(d))
+			}
+		})
+	}
+	later(a, time.Hour)
+	if a.partners() != 1 {
+		t.Error("it left one that still fetches")
+	}
+	close(until)
+	b.wait(20 * time.Second)
+	later(b, time.Hour)
+	eventually(t, 20*time.Second, "they part when both have everything", func() bool { return a.partners()+b.partners() == 0 })
+}
