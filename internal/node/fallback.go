@@ -1,9 +1,7 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha1"
 	"errors"
 	"time"
 
@@ -25,6 +23,9 @@ const (
 	// when its turn comes, those have begun and it sees them.
 	fallbackStep = 300 * time.Millisecond
 	fallbackTick = 250 * time.Millisecond
+	// fallbackMeet is how long before they may fetch leaves connect to those that
+	// they know from other releases, where no seed tells them of each other.
+	fallbackMeet = 5 * time.Second
 )
 
 // fetch brings the release's pieces from mirrors where that is the node's task,
@@ -61,11 +62,13 @@ func (j *job) fetchFrom(ctx context.Context, tor *swarm.Torrent) error {
 
 // fallBack fetches while no seed is there, and has not been for so long.
 func (j *job) fallBack(ctx context.Context, tor *swarm.Torrent, after time.Duration) error {
-	w := newSeedWatch(tor.InfoHash(), j.node.peerID, after)
+	n := j.node
+	w := newSeedWatch(tor.InfoHash(), n.peerID, after, n.seedless.before(time.Now(), after))
 	tick := time.NewTicker(fallbackTick)
 	defer tick.Stop()
 	var running *task
 	defer func() { _ = running.stop() }()
+	var met bool
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,97 +82,24 @@ func (j *job) fallBack(ctx context.Context, tor *swarm.Torrent, after time.Durat
 			continue
 		case <-tick.C:
 		}
-		switch fetch := w.update(tor.Stats().Peers, time.Now(), running != nil); {
+		now := time.Now()
+		fetch := w.update(tor.Stats().Peers, now, running != nil)
+		if !met && w.soon(now) {
+			met = true
+			tor.AddPeers("neighbours", n.engine.Neighbours())
+		}
+		switch {
 		case fetch && running == nil:
 			j.log.Warn("no seed is there: fetching from mirrors", zap.Duration("for", after))
-			tor.AddPeers("neighbours", j.node.engine.Neighbours())
 			running = start(ctx, func(ctx context.Context) error { return j.fetchFrom(ctx, tor) })
 		case !fetch && running != nil:
 			j.log.Info("a seed is there again, or enough other leaves fetch: leaving the mirrors to them")
-			if err := running.stop(); err != nil {
+			err := running.stop()
+			if running = nil; err != nil {
 				return err
 			}
-			running = nil
 		}
 	}
-}
-
-// task is a function that runs until it is stopped.
-type task struct {
-	cancel context.CancelFunc
-	ended  chan error
-}
-
-func start(ctx context.Context, f func(context.Context) error) *task {
-	ctx, cancel := context.WithCancel(ctx)
-	t := &task{cancel: cancel, ended: make(chan error, 1)}
-	go func() { t.ended <- f(ctx) }()
-	return t
-}
-
-// done yields the error of a task that ended by itself.
-func (t *task) done() <-chan error {
-	if t == nil {
-		return nil
-	}
-	return t.ended
-}
-
-// stop ends the task and returns its error, but for that of being stopped. A nil
-// task has ended.
-func (t *task) stop() error {
-	if t == nil {
-		return nil
-	}
-	t.cancel()
-	return ignoreCancel(<-t.ended)
-}
-
-// seedWatch decides whether a leaf fetches from mirrors.
-type seedWatch struct {
-	key   []byte // of this leaf, for the order among them
-	of    func(id [20]byte) []byte
-	after time.Duration
-	since time.Time // when a seed was last seen
-}
-
-func newSeedWatch(infoHash, id [20]byte, after time.Duration) *seedWatch {
-	of := func(id [20]byte) []byte {
-		h := sha1.Sum(append(infoHash[:], id[:]...))
-		return h[:]
-	}
-	return &seedWatch{key: of(id), of: of, after: after}
-}
-
-// update takes what peers there are now and says whether to fetch. fetching says
-// whether this leaf does at present.
-func (w *seedWatch) update(peers []swarm.PeerStats, now time.Time, fetching bool) bool {
-	if w.since.IsZero() {
-		w.since = now
-	}
-	before, others, betters := 0, 0, 0
-	for _, p := range peers {
-		if p.Directed {
-			w.since = now
-		}
-		better := p.Kin && bytes.Compare(w.of(p.ID), w.key) < 0
-		if better {
-			before++
-		}
-		if p.Fetches {
-			others++
-			if better {
-				betters++
-			}
-		}
-	}
-	if now.Sub(w.since) < w.after || w.since.Equal(now) {
-		return false
-	}
-	if fetching {
-		return betters < maxFallback
-	}
-	return others < maxFallback && now.Sub(w.since) >= w.after+time.Duration(before)*fallbackStep
 }
 
 // watchWithoutSeeds is the Watch of a leaf's follower of the master: it runs
@@ -177,7 +107,6 @@ func (w *seedWatch) update(peers []swarm.PeerStats, now time.Time, fetching bool
 func (f *follower) watchWithoutSeeds(ctx context.Context, channels []string, fn func(channel string)) error {
 	tick := time.NewTicker(fallbackTick)
 	defer tick.Stop()
-	since := time.Now()
 	f.spare.Store(true)
 	var running *task
 	defer func() { _ = running.stop() }()
@@ -185,24 +114,25 @@ func (f *follower) watchWithoutSeeds(ctx context.Context, channels []string, fn 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
-		}
-		after, _ := f.node.cfg.Load().FallbackAfter()
-		if f.node.followsSeed() {
-			since = time.Now()
-		}
-		switch away := time.Since(since) >= after && !f.node.followsSeed(); {
-		case away && running == nil:
-			f.log.Warn("no seed answers: following the master", zap.Duration("for", after))
-			f.spare.Store(false)
-			running = start(ctx, func(ctx context.Context) error { return f.client.Watch(ctx, channels, fn) })
-		case !away && running != nil:
-			f.log.Info("a seed answers again: no longer following the master")
-			f.spare.Store(true)
-			if err := running.stop(); err != nil {
-				return err
-			}
+		case err := <-running.done():
 			running = nil
+			return err
+		case now := <-tick.C:
+			after, _ := f.node.cfg.Load().FallbackAfter()
+			followed := f.node.followsSeed()
+			switch away := f.node.seedless.note(followed, now) >= after && !followed; {
+			case away && running == nil:
+				f.log.Warn("no seed answers: following the master", zap.Duration("for", after))
+				f.spare.Store(false)
+				running = start(ctx, func(ctx context.Context) error { return f.client.Watch(ctx, channels, fn) })
+			case !away && running != nil:
+				f.log.Info("a seed answers again: no longer following the master")
+				f.spare.Store(true)
+				err := running.stop()
+				if running = nil; err != nil {
+					return err
+				}
+			}
 		}
 	}
 }

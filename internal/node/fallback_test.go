@@ -13,7 +13,7 @@ func TestSeedWatch(t *testing.T) {
 	var hash, id [20]byte
 	id[0] = 1
 	now := time.Unix(1000, 0)
-	w := newSeedWatch(hash, id, time.Minute)
+	w := newSeedWatch(hash, id, time.Minute, now)
 	seed := []swarm.PeerStats{{Directed: true, Kin: true}}
 	expect := func(at time.Duration, peers []swarm.PeerStats, fetching, want bool) {
 		t.Helper()
@@ -33,7 +33,7 @@ func TestSeedWatch(t *testing.T) {
 	watches := make([]*seedWatch, leaves)
 	for i := range ids {
 		ids[i][5] = byte(i + 1)
-		watches[i] = newSeedWatch(hash, ids[i], time.Minute)
+		watches[i] = newSeedWatch(hash, ids[i], time.Minute, now)
 	}
 	running := map[int]bool{}
 	step := func(at time.Time) {
@@ -77,5 +77,39 @@ func TestSeedWatch(t *testing.T) {
 	}
 	if n := count(); n != maxFallback {
 		t.Errorf("%d leaves fetch after one has died, want %d", n, maxFallback)
+	}
+}
+
+// TestSeedless: only the first release without a seed waits as long as it is set.
+func TestSeedless(t *testing.T) {
+	var s seedless
+	at := func(d time.Duration) time.Time { return time.Unix(1000, 0).Add(d) }
+	expect := func(now, after, since time.Duration) {
+		t.Helper()
+		if got := s.before(at(now), after); !got.Equal(at(since)) {
+			t.Errorf("at %v: none since %v, want %v", now, got.Sub(at(0)), since)
+		}
+	}
+	expect(0, 2*time.Minute, 0) // nobody looks
+	if d := s.note(false, at(time.Second)); d != 0 {
+		t.Errorf("without a seed for %v at once", d)
+	}
+	if d := s.note(false, at(time.Minute)); d != 59*time.Second {
+		t.Errorf("without a seed for %v, want 59s", d)
+	}
+	expect(time.Minute, 2*time.Minute, time.Second)
+	expect(time.Hour, 2*time.Minute, time.Hour-2*time.Minute+fallbackMeet)
+	expect(time.Hour, 2*time.Second, time.Hour-time.Second)
+	if d := s.note(true, at(2*time.Hour)); d != 0 {
+		t.Errorf("without a seed for %v beside one", d)
+	}
+	expect(3*time.Hour, 2*time.Minute, 3*time.Hour)
+
+	var hash, id [20]byte
+	w := newSeedWatch(hash, id, time.Minute, at(0))
+	for d, want := range map[time.Duration]bool{0: false, 54 * time.Second: false, 56 * time.Second: true} {
+		if got := w.soon(at(d)); got != want {
+			t.Errorf("after %v: soon is %v", d, got)
+		}
 	}
 }

@@ -68,6 +68,7 @@ type Node struct {
 	limits    limits
 	paths     paths
 	releases  *keeper
+	seedless  seedless
 	publishMu sync.Mutex
 	ready     atomic.Bool
 	counters  counters
