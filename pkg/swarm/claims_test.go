@@ -227,3 +227,55 @@ func TestClaimsWithoutEnd(t *testing.T) {
 		}
 	})
 }
+
+// claimAll claims until nothing more can be claimed now.
+func (n *node) claimAll() (all int) {
+	for {
+		_, k := n.tor.Claim("m", 4)
+		if k == 0 {
+			return all
+		}
+		all += k
+	}
+}
+
+// A seed that fetches nothing, having no mirrors, is given no part.
+func TestSeedWithoutMirrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net, con := newMemNet(t), newContent(t, 1<<20, 32<<10)
+		a := startNode(t, con, nodeOptions{net: net, directing: true, spec: oneCopy(1)})
+		b := startNode(t, con, nodeOptions{net: net, directing: true, spec: oneCopy(1)})
+		a.knows(b)
+		a.claimAll()
+		time.Sleep(meetTime)
+		if n := a.claimAll(); n != 32 {
+			t.Errorf("claimed %d pieces of 32 beside one that fetches nothing", n)
+		}
+	})
+}
+
+// Of two others that are expected one is away: it is waited for once.
+func TestSeedWaitsForThoseWhoCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newMemNet(t)
+		one, two := newContent(t, 1<<20, 32<<10), newContent(t, 1<<20+1, 32<<10)
+		a := startNode(t, one, nodeOptions{net: net, directing: true, spec: oneCopy(2)})
+		b := startNode(t, one, nodeOptions{net: net, directing: true, spec: oneCopy(2)})
+		options := func(s *Spec) { s.Directing = true; oneCopy(2)(s) }
+		release := func(a, b *node) (waited time.Duration) {
+			a.knows(b)
+			for begin := time.Now(); a.claimAll() == 0; waited = time.Since(begin) {
+				b.claimAll()
+				time.Sleep(10 * time.Millisecond)
+			}
+			return waited
+		}
+		if d := release(a, b); d < meetTime {
+			t.Errorf("waited %v for two of whom one is away", d)
+		}
+		a2, b2 := a.also(two, false, options), b.also(two, false, options)
+		if d := release(a2, b2); d > 100*time.Millisecond {
+			t.Errorf("waited %v for one that was away before", d)
+		}
+	})
+}
