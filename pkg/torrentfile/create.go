@@ -1,6 +1,7 @@
 package torrentfile
 
 import (
+	"crypto/sha1"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +19,8 @@ type Spec struct {
 	// Private asks clients to use the torrent's trackers only (BEP 27). A
 	// torrent that is private has another infohash than one that is not.
 	Private bool
+	// Source is put under "source". It makes another infohash too.
+	Source string
 }
 
 // Create returns a torrent without trackers and web seeds, which can be set
@@ -41,6 +44,22 @@ func (s Spec) Create() (*Torrent, error) {
 	return t, nil
 }
 
+// Draft is Create for content that is still to be hashed: everything but the
+// hashes is checked, before that takes its time. The torrent's Pieces has room
+// for them; once they are there, Seal makes the infohash.
+func (s Spec) Draft() (*Torrent, error) {
+	if s.Layout != nil {
+		if n := s.Layout.NumPieces(); n > MaxSize/HashSize {
+			return nil, fmt.Errorf("create torrent %q: %d pieces of %d bytes are too many for a torrent: make them longer", s.Name, n, s.Layout.PieceLength)
+		}
+		s.Pieces = make([]byte, s.Layout.NumPieces()*HashSize)
+	}
+	return s.Create()
+}
+
+// Seal takes over what was written into the Pieces of a draft.
+func (t *Torrent) Seal() { t.InfoHash = sha1.Sum(t.InfoBytes) }
+
 func (s Spec) info() ([]byte, error) {
 	if s.Layout == nil || len(s.Layout.Files) == 0 {
 		return nil, errors.New("no files")
@@ -63,6 +82,9 @@ func (s Spec) info() ([]byte, error) {
 	b = appendString(appendString(b, "pieces"), s.Pieces)
 	if s.Private {
 		b = appendInt(appendString(b, "private"), 1)
+	}
+	if s.Source != "" {
+		b = appendString(appendString(b, "source"), s.Source)
 	}
 	return append(b, 'e'), nil
 }

@@ -56,7 +56,7 @@ func (t *Torrent) encode() ([]byte, error) {
 }
 
 // putURLs adds trackers and web seeds. announce-list is written only when
-// there is more than one tracker: single ones are understood by all clients.
+// announce does not say the same: that is understood by all clients.
 func (t *Torrent) putURLs(fields map[string][]byte) error {
 	var tiers []byte
 	n := 0
@@ -64,8 +64,8 @@ func (t *Torrent) putURLs(fields map[string][]byte) error {
 		if len(tier) == 0 {
 			continue
 		}
-		if n += len(tier); n > MaxURLs || len(t.WebSeeds) > MaxURLs {
-			return fmt.Errorf("more than %d trackers or web seeds", MaxURLs)
+		if n += len(tier); n > MaxURLs {
+			return fmt.Errorf("more than %d trackers", MaxURLs)
 		}
 		list, err := appendURLs([]byte{'l'}, tier, trackerSchemes)
 		if err != nil {
@@ -76,15 +76,27 @@ func (t *Torrent) putURLs(fields map[string][]byte) error {
 		}
 		tiers = append(append(tiers, list...), 'e')
 	}
-	if n > 1 {
+	if t.FirstTracker != "" {
+		if err := checkURL(t.FirstTracker, trackerSchemes); err != nil {
+			return fmt.Errorf("tracker: %w", err)
+		}
+		fields["announce"] = appendString(nil, t.FirstTracker)
+	}
+	if n > 1 || n == 1 && t.FirstTracker != "" {
 		fields["announce-list"] = append(append([]byte{'l'}, tiers...), 'e')
 	}
-	if len(t.WebSeeds) > 0 {
-		list, err := appendURLs([]byte{'l'}, t.WebSeeds, webSeedSchemes)
+	for key, seeds := range map[string][]string{"url-list": t.WebSeeds, "httpseeds": t.HTTPSeeds} {
+		if len(seeds) == 0 {
+			continue
+		}
+		if len(seeds) > MaxURLs {
+			return fmt.Errorf("more than %d web seeds", MaxURLs)
+		}
+		list, err := appendURLs([]byte{'l'}, seeds, webSeedSchemes)
 		if err != nil {
 			return fmt.Errorf("web seed: %w", err)
 		}
-		fields["url-list"] = append(list, 'e')
+		fields[key] = append(list, 'e')
 	}
 	return nil
 }

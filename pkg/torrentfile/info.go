@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"errors"
 	"fmt"
+	"strings"
 
 	"distd/internal/layout"
 	"distd/internal/names"
@@ -25,6 +26,12 @@ func parseInfo(info value) (*Torrent, error) {
 			return nil, fmt.Errorf("%q: %w", "private", err)
 		}
 		t.Private = n != 0
+	}
+	if v, ok := f["source"]; ok {
+		// Others write all kinds of things here, and nothing depends on it.
+		if b, err := v.bytes(); err == nil {
+			t.Source = strings.ToValidUTF8(string(b), "\ufffd")
+		}
 	}
 	var files []layout.File
 	single, tree := f["length"], f["files"]

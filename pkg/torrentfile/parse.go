@@ -102,13 +102,18 @@ func (t *Torrent) takeOuter(f map[string]value) error {
 	if err := t.takeTrackers(f); err != nil {
 		return err
 	}
-	if v, ok := f["url-list"]; ok {
-		seeds, err := stringOrList(v)
-		if err != nil {
-			return fmt.Errorf("%q: %w", "url-list", err)
+	for _, s := range []struct {
+		key string
+		dst *[]string
+	}{{"url-list", &t.WebSeeds}, {"httpseeds", &t.HTTPSeeds}} {
+		if v, ok := f[s.key]; ok {
+			seeds, err := stringOrList(v)
+			if err != nil {
+				return fmt.Errorf("%q: %w", s.key, err)
+			}
+			*s.dst = keepURLs(seeds, webSeedSchemes)
+			delete(f, s.key)
 		}
-		t.WebSeeds = keepURLs(seeds, webSeedSchemes)
-		delete(f, "url-list")
 	}
 	if len(f) > 0 {
 		t.Extra = make(map[string][]byte, len(f))

@@ -68,6 +68,7 @@ func TestParseSingle(t *testing.T) {
 		"creation date": 1700000000,
 		"url-list":      "https://a/a.iso",
 		"httpseeds":     []string{"http://old/seed"},
+		"nodes":         []string{"x"},
 	})
 	got, err := Parse(b)
 	if err != nil {
@@ -77,8 +78,9 @@ func TestParseSingle(t *testing.T) {
 		Name: "a.iso", Pieces: []byte(hashes(3)), InfoBytes: info, InfoHash: sha1.Sum(info),
 		Announce: [][]string{{"http://bt.local.dc:85/announce"}},
 		WebSeeds: []string{"https://a/a.iso"}, Comment: "hello", CreatedBy: "test",
-		Created: time.Unix(1700000000, 0).UTC(),
-		Extra:   map[string][]byte{"httpseeds": []byte("l15:http://old/seede")},
+		Created:   time.Unix(1700000000, 0).UTC(),
+		HTTPSeeds: []string{"http://old/seed"},
+		Extra:     map[string][]byte{"nodes": []byte("l1:xe")},
 	}
 	if want.Layout, err = layout.New(16384, []layout.File{{Path: "a.iso", Length: 40000}}); err != nil {
 		t.Fatal(err)

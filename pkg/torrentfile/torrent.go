@@ -34,7 +34,7 @@ const (
 const HashSize = sha1.Size
 
 // Torrent is the content of a .torrent. Everything that the infohash covers
-// (Name, Tree, Layout, Pieces, Padding, Private) comes from InfoBytes and must not be
+// (Name, Tree, Layout, Pieces, Padding, Private, Source) comes from InfoBytes and must not be
 // changed; the other fields may be, before Encode.
 type Torrent struct {
 	// Name is the file's name, or that of the folder when Tree is set.
@@ -50,6 +50,9 @@ type Torrent struct {
 	// there are none. Two padding files may have the same path.
 	Padding []bool
 	Private bool
+	// Source is the text under "source", by which some sites make a torrent of
+	// the same content another one; usually "".
+	Source string
 
 	// InfoBytes is the bencoded info dictionary as it was found, and
 	// InfoHash its SHA-1.
@@ -58,8 +61,13 @@ type Torrent struct {
 
 	// Announce has the tracker URLs (http, https, udp) in tiers, best first.
 	Announce [][]string
-	// WebSeeds has the URLs (http, https) of BEP 19.
+	// FirstTracker is what Encode writes for clients that know no tiers, when
+	// that is not the first of Announce. Parse leaves it empty.
+	FirstTracker string
+	// WebSeeds has the URLs (http, https) of BEP 19, HTTPSeeds those of its
+	// forerunner BEP 17, which few clients read.
 	WebSeeds  []string
+	HTTPSeeds []string
 	Comment   string
 	CreatedBy string
 	// Created is in UTC and whole seconds. Zero means unknown.
