@@ -106,17 +106,24 @@ func TestHelpNamesEverything(t *testing.T) {
 			t.Errorf("distd -help does not explain -%s", s.Flag())
 		}
 	}
-	for _, c := range root.Commands {
+	checkVerbsHelp(t, root, help)
+}
+
+func checkVerbsHelp(t *testing.T, parent *cli.Command, help string, above ...string) {
+	t.Helper()
+	for _, c := range parent.Commands {
 		if !strings.Contains(help, "   "+c.Name+" ") || !strings.Contains(help, c.Usage) {
-			t.Errorf("distd -help does not explain the verb %s", c.Name)
+			t.Errorf("the help of %s does not explain the verb %s", parent.Name, c.Name)
 		}
-		text := helpOf(t, c.Name)
+		verb := append(slices.Clone(above), c.Name)
+		text := helpOf(t, verb...)
 		if c.Usage == "" || !strings.Contains(text, c.Usage) {
-			t.Errorf("the help of %s does not say what it does", c.Name)
+			t.Errorf("the help of %s does not say what it does", verb)
 		}
 		for _, f := range c.Flags {
 			checkFlagHelp(t, c.Name, f, text)
 		}
+		checkVerbsHelp(t, c, text, verb...)
 	}
 }
 

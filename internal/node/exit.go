@@ -9,6 +9,7 @@ import (
 
 	"distd/internal/bucket"
 	"distd/internal/manifest"
+	"distd/internal/metainfo"
 	"distd/internal/publish"
 	"distd/internal/store"
 	"distd/pkg/httpfetch"
@@ -81,6 +82,9 @@ func systemCode(err error) int {
 		{manifest.ErrKey, ExDataErr},
 		{manifest.ErrMalformed, ExDataErr},
 		{store.ErrNoPrevious, ExUnavailable},
+		{metainfo.ErrMalformed, ExDataErr},
+		{metainfo.ErrChanged, ExTempFail},
+		{metainfo.ErrContent, ExNoInput},
 		{publish.ErrSourceChanged, ExTempFail},
 		{publish.ErrBusy, ExTempFail},
 		{bucket.ErrConflict, ExTempFail},
@@ -96,6 +100,7 @@ func systemCode(err error) int {
 		{syscall.EADDRNOTAVAIL, ExConfig},
 		{fs.ErrPermission, ExNoPerm},
 		{fs.ErrNotExist, ExNoInput},
+		{metainfo.ErrSource, ExDataErr},
 	} {
 		if errors.Is(err, c.is) {
 			return c.code
