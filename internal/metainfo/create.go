@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,14 +84,10 @@ func Create(ctx context.Context, o Options) (*Made, error) {
 	if _, err := t.Encode(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	h := hasher{layout: t.Layout, path: src.file, check: src.same, progress: o.Progress, result: func(piece int, sum []byte, err *readError) error {
-		if err != nil {
-			return src.explain(err)
-		}
+	err = src.hash(ctx, t.Layout, o.Progress, func(piece int, sum []byte) {
 		copy(t.Pieces[piece*torrentfile.HashSize:], sum)
-		return nil
-	}}
-	if err := h.run(ctx); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	t.Seal()
@@ -121,6 +118,27 @@ func (s *source) draft(o *Options) (*torrentfile.Torrent, error) {
 	t.Announce, t.FirstTracker, t.WebSeeds, t.HTTPSeeds = o.Announce, o.FirstTracker, o.WebSeeds, o.HTTPSeeds
 	t.Comment, t.Created = o.Comment, o.Created
 	return t, nil
+}
+
+// hash calls result with the hash of each piece, from several goroutines.
+func (s *source) hash(ctx context.Context, l *layout.Layout, progress func(done, total int64), result func(piece int, sum []byte)) error {
+	h := hasher{layout: l, dir: unix.AT_FDCWD, path: s.file, check: s.same, progress: progress, result: func(piece int, sum []byte, err *readError) error {
+		if err != nil {
+			return s.explain(err)
+		}
+		result(piece, sum)
+		return nil
+	}}
+	if s.tree {
+		top, err := os.Open(s.abs)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = top.Close() }()
+		// The shorter the paths, the less the kernel has to look up for each.
+		h.dir, h.path = int(top.Fd()), func(file int) string { return s.files[file].rel }
+	}
+	return h.run(ctx)
 }
 
 // same says whether an open file is still what the scan has seen. A file is

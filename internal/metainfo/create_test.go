@@ -176,9 +176,9 @@ func TestChangedWhileRead(t *testing.T) {
 		},
 		"by a pipe": func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o644)) },
 	} {
-		path := t.TempDir() + "/f"
+		path := t.TempDir() + "/tree/f"
 		write(t, path, pattern(1, 3<<20))
-		src, err := openSource(t.Context(), path)
+		src, err := openSource(t.Context(), filepath.Dir(path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,13 +189,8 @@ func TestChangedWhileRead(t *testing.T) {
 		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
-		h := hasher{layout: draft.Layout, path: src.file, check: src.same, result: func(_ int, _ []byte, err *readError) error {
-			if err != nil {
-				return src.explain(err)
-			}
-			return nil
-		}}
-		if err := h.run(t.Context()); !errors.Is(err, ErrChanged) && !errors.Is(err, unix.ESPIPE) {
+		err = src.hash(t.Context(), draft.Layout, nil, func(int, []byte) {})
+		if !errors.Is(err, ErrChanged) && !errors.Is(err, unix.ESPIPE) {
 			t.Errorf("%s: error %v, want %v", name, err, ErrChanged)
 		}
 	}
@@ -225,11 +220,7 @@ func TestUnreadable(t *testing.T) {
 		}
 	}
 	s := &scan{ctx: t.Context(), source: &source{path: "tree", abs: dir + "/tree"}}
-	st, err := statPath(dir + "/tree")
-	if err == nil {
-		err = s.visit("", st)
-	}
-	if err != nil {
+	if err := s.folder(unix.AT_FDCWD, s.abs, "", inode{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.problems) != 2 || !errors.Is(s.problems[0], fs.ErrPermission) || !strings.Contains(s.problems[1].Error(), "tree/b") {

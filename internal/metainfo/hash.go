@@ -28,7 +28,7 @@ const (
 	runSize = 1 << 20
 	// readSize is the most that is read at a time, in bytes. It is what a worker
 	// holds in memory, and fits into the processor's caches.
-	readSize = 256 << 10
+	readSize = 64 << 10
 	// maxWorkers bounds the workers on machines with very many processors.
 	maxWorkers = 64
 )
@@ -37,8 +37,10 @@ const (
 // goroutines at once.
 type hasher struct {
 	layout *layout.Layout
-	// path is where a file lies; "" for one that consists of zeros.
+	// path is where a file lies below the folder that is open as dir, which may
+	// be unix.AT_FDCWD; "" for a file that consists of zeros.
 	path func(file int) string
+	dir  int
 	// check, if there is one, is called with an open file after bytes of it were
 	// read, and what it returns is the error of the piece.
 	check func(file, fd int) error
@@ -185,7 +187,7 @@ func (w *worker) open(file int, path string) error {
 	w.close()
 	// Without O_NONBLOCK a named pipe that took the file's place would block.
 	err := again(func() (err error) {
-		w.fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		w.fd, err = unix.Openat(w.dir, path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		return err
 	})
 	if err != nil {

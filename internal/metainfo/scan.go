@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,13 +68,15 @@ func openSource(ctx context.Context, path string) (*source, error) {
 		return nil, err
 	}
 	s := &scan{ctx: ctx, source: &source{path: path, abs: abs, name: filepath.Base(abs)}, asRoot: os.Geteuid() == 0}
-	st, err := statPath(abs)
-	if err != nil {
-		return nil, err
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Stat(abs, &st) }); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	s.tree = st.Mode&unix.S_IFMT == unix.S_IFDIR
-	s.checkName(s.name, path)
-	if err := s.visit("", st); err != nil {
+	if err := checkName(s.name); err != nil {
+		s.problem(fmt.Errorf("%q: %w: %w", path, ErrSource, err))
+	}
+	if err := s.visit(unix.AT_FDCWD, abs, "", &st); err != nil {
 		return nil, err
 	}
 	if s.more > 0 {
@@ -88,19 +91,14 @@ func openSource(ctx context.Context, path string) (*source, error) {
 	return s.source, nil
 }
 
-func (s *source) file(i int) string {
-	if rel := s.files[i].rel; rel != "" {
-		return s.abs + "/" + rel
-	}
-	return s.abs
-}
+// file is where file i lies.
+func (s *source) file(i int) string { return s.full(s.files[i].rel) }
 
-func statPath(path string) (*unix.Stat_t, error) {
-	var st unix.Stat_t
-	if err := again(func() error { return unix.Stat(path, &st) }); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+func (s *source) full(rel string) string {
+	if rel == "" {
+		return s.abs
 	}
-	return &st, nil
+	return s.abs + "/" + rel
 }
 
 // again calls a system call until no signal interrupts it.
@@ -120,23 +118,20 @@ func (s *scan) problem(err error) {
 	s.problems = append(s.problems, err)
 }
 
-// visit adds a file, or all that is below a folder.
-func (s *scan) visit(rel string, st *unix.Stat_t) error {
-	full := s.abs
-	if rel != "" {
-		full += "/" + rel
-	}
+// visit adds a file, or all that is below a folder. name is what it is called in
+// the open folder dir.
+func (s *scan) visit(dir int, name, rel string, st *unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return s.folder(rel, full, inode{uint64(st.Dev), st.Ino}) //nolint:unconvert // Dev is narrower elsewhere
+		return s.folder(dir, name, rel, inode{uint64(st.Dev), st.Ino}) //nolint:unconvert // Dev is narrower elsewhere
 	case unix.S_IFREG:
 	default:
-		s.problem(fmt.Errorf("%s: %w: it is neither a file nor a folder", full, ErrSource))
+		s.problem(fmt.Errorf("%s: %w: it is neither a file nor a folder", s.full(rel), ErrSource))
 		return nil
 	}
 	if !s.asRoot {
-		if err := unix.Faccessat(unix.AT_FDCWD, full, unix.R_OK, unix.AT_EACCESS); err != nil {
-			s.problem(&fs.PathError{Op: "read", Path: full, Err: err})
+		if err := unix.Faccessat(dir, name, unix.R_OK, unix.AT_EACCESS); err != nil {
+			s.problem(&fs.PathError{Op: "read", Path: s.full(rel), Err: err})
 			return nil
 		}
 	}
@@ -148,66 +143,77 @@ func (s *scan) visit(rel string, st *unix.Stat_t) error {
 	return nil
 }
 
-func (s *scan) folder(rel, full string, self inode) error {
+// folder lists the folder name in the open folder dir, and what is below it.
+func (s *scan) folder(dir int, name, rel string, self inode) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
 	for _, p := range s.parents {
 		if p == self {
-			s.problem(fmt.Errorf("%s: %w: it leads back to a folder above it", full, ErrSource))
+			s.problem(fmt.Errorf("%s: %w: it leads back to a folder above it", s.full(rel), ErrSource))
 			return nil
 		}
 	}
 	if len(s.parents) > names.MaxDepth {
-		s.problem(fmt.Errorf("%s: %w: it is deeper than %d levels", full, ErrSource, names.MaxDepth))
+		s.problem(fmt.Errorf("%s: %w: it is deeper than %d levels", s.full(rel), ErrSource, names.MaxDepth))
 		return nil
 	}
-	list, err := os.ReadDir(full) // sorted by name
+	fd := -1
+	err := again(func() (err error) {
+		fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		s.problem(&fs.PathError{Op: "open", Path: s.full(rel), Err: err})
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), s.full(rel))
+	defer func() { _ = f.Close() }()
+	list, err := f.Readdirnames(-1)
 	if err != nil {
 		s.problem(err)
 		return nil
 	}
+	slices.Sort(list)
 	s.parents = append(s.parents, self)
 	defer func() { s.parents = s.parents[:len(s.parents)-1] }()
-	for _, d := range list {
-		name := d.Name()
-		if left(name) {
-			s.skipped++
-			continue
-		}
-		below := name
-		if rel != "" {
-			below = rel + "/" + name
-		}
-		if !s.checkName(name, full+"/"+name) {
-			continue
-		}
-		st, err := statPath(s.abs + "/" + below)
-		if err != nil {
-			s.problem(err)
-			continue
-		}
-		if err := s.visit(below, st); err != nil {
+	for _, name := range list {
+		if err := s.below(fd, name, rel); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// below visits one entry of the open folder at rel.
+func (s *scan) below(dir int, name, rel string) error {
+	if left(name) {
+		s.skipped++
+		return nil
+	}
+	if rel != "" {
+		rel += "/"
+	}
+	rel += name
+	if err := checkName(name); err != nil {
+		s.problem(fmt.Errorf("%q: %w: %w", s.full(rel), ErrSource, err))
+		return nil
+	}
+	var st unix.Stat_t
+	if err := again(func() error { return unix.Fstatat(dir, name, &st, 0) }); err != nil {
+		s.problem(&fs.PathError{Op: "stat", Path: s.full(rel), Err: err})
+		return nil
+	}
+	return s.visit(dir, name, rel, &st)
+}
+
 // left says whether btmakemetafile left a name out of torrents.
 func left(name string) bool { return name[0] == '.' || name == "core" || name == "CVS" }
 
 // checkName checks what clients of old refuse, and distd itself.
-func (s *scan) checkName(name, path string) bool {
-	var err error
-	switch {
-	case strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~"):
-		err = fmt.Errorf("a name in a torrent must not begin with %q", name[:1])
-	default:
-		err = names.Element(name)
+func checkName(name string) error {
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "~") {
+		return fmt.Errorf("a name in a torrent must not begin with %q", name[:1])
 	}
-	if err != nil {
-		s.problem(fmt.Errorf("%q: %w: %w", path, ErrSource, err))
-	}
-	return err == nil
+	return names.Element(name)
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"distd/pkg/torrentfile"
 )
 
@@ -82,7 +84,7 @@ func Verify(ctx context.Context, t *torrentfile.Torrent, path string, progress f
 	if err := c.survey(ctx); err != nil {
 		return nil, err
 	}
-	h := hasher{layout: t.Layout, path: c.path, progress: progress, result: c.result,
+	h := hasher{layout: t.Layout, dir: unix.AT_FDCWD, path: c.path, progress: progress, result: c.result,
 		wanted: func(piece int) bool { return !c.bad[piece] }}
 	if err := h.run(ctx); err != nil {
 		return nil, err
