@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"distd/internal/layout"
@@ -76,26 +77,33 @@ func Create(ctx context.Context, o Options) (*Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := src.draft(&o)
+	l, err := src.layout(o.PieceLength)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", o.Path, ErrSource, err)
 	}
-	// Mistakes should not show up when all the hashing is done.
-	if _, err := t.Encode(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	err = src.hash(ctx, t.Layout, o.Progress, func(piece int, sum []byte) {
-		copy(t.Pieces[piece*torrentfile.HashSize:], sum)
+	// What is wrong with names and options shows long before the hashing is
+	// done, and ends it.
+	var t *torrentfile.Torrent
+	sums := make([]byte, l.NumPieces()*torrentfile.HashSize)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		t, err = src.draft(l, &o)
+		return err
 	})
-	if err != nil {
+	g.Go(func() error {
+		return src.hash(ctx, l, o.Progress, func(piece int, sum []byte) { copy(sums[piece*torrentfile.HashSize:], sum) })
+	})
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	copy(t.Pieces, sums)
 	t.Seal()
 	return &Made{Torrent: t, Skipped: src.skipped}, nil
 }
 
-// draft makes all of the torrent but the hashes.
-func (s *source) draft(o *Options) (*torrentfile.Torrent, error) {
+// layout puts the files one behind the other. length is that of a piece in
+// bytes, 0 for what suits.
+func (s *source) layout(length int64) (*layout.Layout, error) {
 	files := make([]layout.File, len(s.files))
 	for i, e := range s.files {
 		files[i] = layout.File{Path: s.name, Length: int64(e.stat.size)}
@@ -103,20 +111,27 @@ func (s *source) draft(o *Options) (*torrentfile.Torrent, error) {
 			files[i].Path += "/" + e.rel
 		}
 	}
-	length := o.PieceLength
 	if length == 0 {
 		length = PieceLength(s.total)
 	}
 	l, err := layout.New(length, files)
-	if err != nil {
-		return nil, err
+	if err == nil && l.NumPieces() > torrentfile.MaxSize/torrentfile.HashSize {
+		err = fmt.Errorf("%d pieces of %d bytes are too many for a torrent: make them longer", l.NumPieces(), length)
 	}
+	return l, err
+}
+
+// draft makes all of the torrent but the hashes, and checks it.
+func (s *source) draft(l *layout.Layout, o *Options) (*torrentfile.Torrent, error) {
 	t, err := torrentfile.Spec{Name: s.name, Tree: s.tree, Layout: l, Private: o.Private, Source: o.Source}.Draft()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w: %w", s.path, ErrSource, err)
 	}
 	t.Announce, t.FirstTracker, t.WebSeeds, t.HTTPSeeds = o.Announce, o.FirstTracker, o.WebSeeds, o.HTTPSeeds
 	t.Comment, t.Created = o.Comment, o.Created
+	if _, err := t.Encode(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
 	return t, nil
 }
 

@@ -150,6 +150,19 @@ func TestRefusesSources(t *testing.T) {
 	}
 }
 
+// TestRefusesTooManyPieces: what no torrent could hold takes no memory.
+func TestRefusesTooManyPieces(t *testing.T) {
+	path := t.TempDir() + "/sparse"
+	write(t, path, nil)
+	if err := os.Truncate(path, 1<<40); err != nil {
+		t.Skip("no sparse files here")
+	}
+	_, err := Create(t.Context(), Options{Path: path, PieceLength: 1 << 10})
+	if !errors.Is(err, ErrSource) || !strings.Contains(err.Error(), "make them longer") {
+		t.Errorf("error %v, want %v", err, ErrSource)
+	}
+}
+
 func TestRefusesOptions(t *testing.T) {
 	path := fixture(t) + "/site.tar"
 	for _, o := range []Options{
@@ -157,7 +170,6 @@ func TestRefusesOptions(t *testing.T) {
 		{Announce: [][]string{{"bt.local.dc"}}}, {FirstTracker: "x"}, {WebSeeds: []string{"udp://x"}}, {HTTPSeeds: []string{""}},
 	} {
 		o.Path = path
-		o.Progress = func(int64, int64) { t.Errorf("%+v: it was hashed before it was refused", o) }
 		if _, err := Create(t.Context(), o); !errors.Is(err, ErrOptions) {
 			t.Errorf("%+v: error %v, want %v", o, err, ErrOptions)
 		}
@@ -182,14 +194,14 @@ func TestChangedWhileRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		draft, err := src.draft(&Options{})
+		l, err := src.layout(0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
-		err = src.hash(t.Context(), draft.Layout, nil, func(int, []byte) {})
+		err = src.hash(t.Context(), l, nil, func(int, []byte) {})
 		if !errors.Is(err, ErrChanged) && !errors.Is(err, unix.ESPIPE) {
 			t.Errorf("%s: error %v, want %v", name, err, ErrChanged)
 		}
