@@ -74,7 +74,7 @@ func command(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run decides
 		Commands: []*cli.Command{
 			publishCommand(), fetchCommand(), statusCommand(), verifyCommand(), rollbackCommand(), limitCommand(),
-			torrentCommand(), metalinkCommand(), keygenCommand(), checkConfigCommand(), demoCommand(), versionCommand(),
+			torrentCommand(), metalinkCommand(), trackerCommand(), keygenCommand(), checkConfigCommand(), demoCommand(), versionCommand(),
 		},
 	}
 	setUsageErrors(root)

@@ -23,7 +23,10 @@ type announce struct {
 	event            event
 	want             int // -1: not said
 	compact          bool
+	saidCompact      bool   // it asked for the compact form
+	given            string // the address that it says it has, still escaped
 	noPeerID         bool
+	crypto           uint8 // what it says of encryption
 }
 
 // reply is what an announce is answered with. Replies are pooled.
@@ -37,20 +40,24 @@ type reply struct {
 // failure is the text for a client that gets nothing else, and the minutes
 // after which it may ask again (BEP 31); 0 says nothing about that.
 type failure struct {
-	reason string
-	retry  int
+	reason  string
+	retry   int
+	garbage bool   // the request makes no sense
+	bttrack string // what bttrack said, where that differs
 }
 
 var (
-	failUnknown = &failure{"torrent is not served by this tracker", 1}
-	failFull    = &failure{"tracker serves too many torrents, try later", 10}
+	failUnknown = &failure{reason: "torrent is not served by this tracker", retry: 1, bttrack: "Requested download is not authorized for use with this tracker."}
+	failFull    = &failure{reason: "tracker serves too many torrents, try later", retry: 10}
+	failAddress = &failure{reason: "address of the connection is unknown"}
+	failBanned  = &failure{reason: "your IP is not allowed on this tracker"}
 )
 
 // announce does what a peer asks and fills r. It takes no lock for longer than
 // the copying of the peers.
 func (s *Server) announce(a *announce, r *reply) *failure {
 	now := s.second()
-	stretch := s.cfg.stretch(s.load.add(now))
+	stretch := s.cfg.stretch(s.load.add(now), s.store.peers.Load())
 	for {
 		w, fail := s.swarm(a, now)
 		if fail != nil {
@@ -88,7 +95,7 @@ func (s *Server) swarm(a *announce, now int32) (*swarm, *failure) {
 // update changes the swarm as the peer says and fills the reply. The swarm's
 // lock is held.
 func (s *Server) update(w *swarm, a *announce, r *reply, now int32, stretch float64) {
-	e := entry{key: makeKey(a.addr, a.port), id: a.peerID, left: a.left}
+	e := entry{key: makeKey(a.addr, a.port), id: a.peerID, left: a.left, crypto: a.crypto}
 	old := w.find(e.key)
 	own := w.own != nil && w.own.ID == a.peerID
 	s.dirty.Store(true)

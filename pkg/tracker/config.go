@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,6 +42,13 @@ type Config struct {
 	TargetRate int
 	// Open serves every infohash, not only those given to Allow.
 	Open bool
+	// KeepDead keeps torrents that nobody allowed when their last peer is gone.
+	KeepDead bool
+	// Admit says which addresses may ask; nil for all.
+	Admit func(from netip.Addr) bool
+	// Bttrack makes the server answer over HTTP as bttrack did, and keep its
+	// state in the form of its dfile; nil for the server's own ways.
+	Bttrack *Bttrack
 	// StateFile keeps the peers over a restart; "" keeps nothing.
 	StateFile string
 	// SaveInterval is the time between two writes of the state file.

@@ -16,7 +16,9 @@ type work struct {
 	req    announce
 	reply  reply
 	hashes [][20]byte
-	buf    []byte
+	buf    []byte // the answer
+	status int    // of HTTP
+	head   []byte // head and answer, where no net/http writes them
 	mac    macBlocks
 }
 
@@ -43,33 +45,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "trackers are asked by GET", http.StatusMethodNotAllowed)
 		return
 	}
+	from, _ := netip.ParseAddrPort(r.RemoteAddr) // announceHTTP says when there is none
 	k := works.Get().(*work)
 	defer works.Put(k)
 	if isAnnounce {
-		s.stats.announcesHTTP.Add(1)
-		s.announceHTTP(k, r)
+		var local netip.Addr
+		if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+			local = addrPort(a).Addr()
+		}
+		s.announceHTTP(k, from.Addr(), local, r.URL.RawQuery)
 	} else {
-		s.stats.scrapesHTTP.Add(1)
-		s.scrapeHTTP(k, r)
+		s.scrapeHTTP(k, from.Addr(), r.URL.RawQuery)
 	}
 	h := w.Header()
 	h["Content-Type"] = headerType
 	h["Cache-Control"] = headerCache
 	h["Content-Length"] = []string{strconv.Itoa(len(k.buf))}
+	if k.status != http.StatusOK {
+		w.WriteHeader(k.status)
+	}
 	_, _ = w.Write(k.buf) // a client that has gone is no concern of ours
 }
 
-func (s *Server) announceHTTP(k *work, r *http.Request) {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		s.fail(k, &failure{"address of the connection is unknown", 0})
-		return
+// announceHTTP answers an announce that came from one address to another.
+func (s *Server) announceHTTP(k *work, from, local netip.Addr, query string) {
+	s.stats.announcesHTTP.Add(1)
+	k.req = announce{addr: from.WithZone("").Unmap(), local: local.WithZone("").Unmap()}
+	fail := s.admit(k.req.addr)
+	if fail == nil {
+		fail = k.req.parseQuery(query)
 	}
-	k.req = announce{addr: from.Addr().WithZone("").Unmap()}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
-		k.req.local = local.AddrPort().Addr().WithZone("").Unmap()
+	if fail == nil && s.cfg.Bttrack != nil {
+		fail = s.cfg.Bttrack.check(&k.req)
 	}
-	fail := k.req.parseQuery(r.URL.RawQuery)
 	if fail == nil {
 		fail = s.announce(&k.req, &k.reply)
 	}
@@ -77,26 +85,50 @@ func (s *Server) announceHTTP(k *work, r *http.Request) {
 		s.fail(k, fail)
 		return
 	}
-	k.buf = appendAnnounce(k.buf[:0], &k.req, &k.reply)
+	k.status = http.StatusOK
+	k.buf = appendAnnounce(k.buf[:0], &k.req, &k.reply, s.cfg.Bttrack == nil)
+}
+
+// admit refuses addresses that the configuration refuses.
+func (s *Server) admit(from netip.Addr) *failure {
+	switch {
+	case !from.IsValid():
+		return failAddress
+	case s.cfg.Admit != nil && !s.cfg.Admit(from):
+		return failBanned
+	}
+	return nil
 }
 
 func (s *Server) fail(k *work, f *failure) {
 	s.stats.refused.Add(1)
+	if s.cfg.Bttrack != nil {
+		k.buf, k.status = f.appendBttrack(k.buf[:0])
+		return
+	}
 	b := append(k.buf[:0], "d14:failure reason"...)
 	b = appendString(b, f.reason)
 	if f.retry > 0 {
 		b = appendInt(append(b, "8:retry in"...), f.retry)
 	}
-	k.buf = append(b, 'e')
+	k.buf, k.status = append(b, 'e'), http.StatusOK
 }
 
 // appendAnnounce appends the bencoded answer to an announce; keys in order.
-func appendAnnounce(b []byte, a *announce, r *reply) []byte {
+// Only with full it has what bttrack's did not.
+func appendAnnounce(b []byte, a *announce, r *reply, full bool) []byte {
 	b = appendInt(append(b, "d8:complete"...), r.seeds)
-	b = appendInt(append(b, "10:downloaded"...), int(r.completed))
+	if !full && a.crypto != 0 {
+		b = appendCryptoFlags(b, a, r.peers)
+	}
+	if full {
+		b = appendInt(append(b, "10:downloaded"...), int(r.completed))
+	}
 	b = appendInt(append(b, "10:incomplete"...), r.leeches)
 	b = appendInt(append(b, "8:interval"...), r.interval)
-	b = appendInt(append(b, "12:min interval"...), r.least)
+	if full {
+		b = appendInt(append(b, "12:min interval"...), r.least)
+	}
 	b = append(b, "5:peers"...)
 	if a.compact {
 		b = appendCompactPeers(b, r.peers)
@@ -152,15 +184,30 @@ func appendDictPeers(b []byte, peers []entry, ids bool) []byte {
 	return append(b, 'e')
 }
 
-func (s *Server) scrapeHTTP(k *work, r *http.Request) {
-	hashes, fail := parseScrape(k.hashes[:0], r.URL.RawQuery)
-	k.hashes = hashes
+func (s *Server) scrapeHTTP(k *work, from netip.Addr, query string) {
+	s.stats.scrapesHTTP.Add(1)
+	fail := s.admit(from.WithZone("").Unmap())
+	if fail == nil && s.cfg.Bttrack != nil {
+		s.scrapeBttrack(k, query)
+		return
+	}
+	if fail == nil {
+		k.hashes, fail = parseScrape(k.hashes[:0], query)
+	}
 	if fail != nil {
 		s.fail(k, fail)
 		return
 	}
+	b := s.appendFiles(append(k.buf[:0], 'd'), k.hashes, false)
+	b = append(b, "5:flagsd20:min_request_interval"...)
+	b = appendInt(b, seconds(s.cfg.Interval))
+	k.buf, k.status = append(b, "ee"...), http.StatusOK
+}
+
+// appendFiles appends the key "files" of a scrape with its value.
+func (s *Server) appendFiles(b []byte, hashes [][20]byte, names bool) []byte {
+	b = append(b, "5:filesd"...)
 	slices.SortFunc(hashes, func(a, b [20]byte) int { return bytes.Compare(a[:], b[:]) })
-	b := append(k.buf[:0], "d5:filesd"...)
 	for _, ih := range slices.Compact(hashes) {
 		t, ok := s.Torrent(ih)
 		if !ok {
@@ -170,11 +217,12 @@ func (s *Server) scrapeHTTP(k *work, r *http.Request) {
 		b = appendInt(append(b, "d8:complete"...), t.Seeds)
 		b = appendInt(append(b, "10:downloaded"...), int(t.Completed))
 		b = appendInt(append(b, "10:incomplete"...), t.Leeches)
+		if names && t.Name != "" {
+			b = appendString(append(b, "4:name"...), t.Name)
+		}
 		b = append(b, 'e')
 	}
-	b = append(b, "e5:flagsd20:min_request_interval"...)
-	b = appendInt(b, seconds(s.cfg.Interval))
-	k.buf = append(b, "ee"...)
+	return append(b, 'e')
 }
 
 func appendInt(b []byte, n int) []byte {

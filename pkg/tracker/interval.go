@@ -67,7 +67,11 @@ func (l *load) rate(now int32) float64 {
 	return float64(l.milli.Load()) / 1000
 }
 
-// stretch returns the factor of intervals at a rate of announces.
-func (c *Config) stretch(rate float64) float64 {
-	return max(1, rate/float64(c.TargetRate))
+// stretch returns the factor of intervals at a rate of announces from so many
+// peers. The rate alone would be too little: it falls as intervals grow, and so
+// would settle halfway. What the peers would make of the normal interval says
+// how far to go, and the rate counts where they come more often than that.
+func (c *Config) stretch(rate float64, peers int64) float64 {
+	normal := float64(peers) / c.Interval.Seconds()
+	return max(1, max(rate, normal)/float64(c.TargetRate))
 }

@@ -57,6 +57,7 @@ type entry struct {
 	expires int32 // second of the server's clock
 	key     peerKey
 	id      [20]byte
+	crypto  uint8 // what it said of encryption; fills a gap
 }
 
 func (e *entry) seed() bool { return e.left == 0 }

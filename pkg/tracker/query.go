@@ -13,11 +13,11 @@ const (
 )
 
 var (
-	failQuery    = &failure{"query is too long", 0}
-	failInfoHash = &failure{"info_hash is not 20 bytes", 0}
-	failPeerID   = &failure{"peer_id is not 20 bytes", 0}
-	failPort     = &failure{"port is not a number from 0 to 65535", 0}
-	failScrape   = &failure{"scrape needs an info_hash", 0}
+	failQuery    = &failure{reason: "query is too long", garbage: true}
+	failInfoHash = &failure{reason: "info_hash is not 20 bytes", garbage: true}
+	failPeerID   = &failure{reason: "peer_id is not 20 bytes", garbage: true}
+	failPort     = &failure{reason: "port is not a number from 0 to 65535", garbage: true}
+	failScrape   = &failure{reason: "scrape needs an info_hash", garbage: true}
 )
 
 // parseQuery reads the raw query of an announce, without allocation. The
@@ -77,9 +77,15 @@ func (a *announce) set(key, value string, have *required) *failure {
 	case "event":
 		a.event = parseEvent(value)
 	case "compact":
-		a.compact = value != "0"
+		a.compact, a.saidCompact = value != "0", value != "0"
 	case "no_peer_id":
 		a.noPeerID = value == "1"
+	case "ip":
+		a.given = value
+	case "supportcrypto", "requirecrypto":
+		if value == "1" {
+			a.crypto |= cryptoBit(key)
+		}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func TestParseQuery(t *testing.T) {
 	if f := a.parseQuery(goodQuery + "&numwant=7&event=completed&compact=0&no_peer_id=1&key=x&supportcrypto=1"); f != nil {
 		t.Fatal(f.reason)
 	}
-	want := announce{port: 6881, left: 3, want: 7, event: eventCompleted, noPeerID: true}
+	want := announce{port: 6881, left: 3, want: 7, event: eventCompleted, noPeerID: true, crypto: cryptoSupported}
 	copy(want.infoHash[:], "\x12\x34\x56\x78\x9a\xbc\xde\xf1\x23\x45\x67\x89\xab\xcd\xef\x12\x34\x56\x78\x9a")
 	copy(want.peerID[:], "-XX0000-abcdefghijkl")
 	if a != want {
@@ -104,7 +104,7 @@ func FuzzAnnounceQuery(f *testing.F) {
 		}
 		k := work{req: a}
 		if s.announce(&k.req, &k.reply) == nil {
-			if _, err := parseResponse(appendAnnounce(nil, &k.req, &k.reply)); err != nil {
+			if _, err := parseResponse(appendAnnounce(nil, &k.req, &k.reply, true)); err != nil {
 				t.Fatalf("answer is not valid: %v", err)
 			}
 		}

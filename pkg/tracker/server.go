@@ -20,6 +20,7 @@ type Server struct {
 	ids   *connIDs
 	stats counters
 	dirty atomic.Bool // something changed since the state was saved
+	extra []dictItem  // of a dfile: what is not ours, kept as it was
 }
 
 // NewServer makes a tracker and reads its state file, if there is one. A state
@@ -131,7 +132,7 @@ func (s *Server) Run(ctx context.Context) error {
 // no peers left.
 func (s *Server) sweep() {
 	now := s.second()
-	empty := func(w *swarm) bool { return !w.allowed && w.own == nil && w.len() == 0 }
+	empty := func(w *swarm) bool { return !s.cfg.KeepDead && !w.allowed && w.own == nil && w.len() == 0 }
 	s.store.each(func(ih [20]byte, w *swarm) {
 		w.mu.Lock()
 		n := 0
@@ -154,7 +155,7 @@ func (s *Server) sweep() {
 // reportLoad logs when intervals begin and end to be stretched.
 func (s *Server) reportLoad(busy bool) bool {
 	rate := s.load.rate(s.second())
-	factor := s.cfg.stretch(rate)
+	factor := s.cfg.stretch(rate, s.store.peers.Load())
 	switch {
 	case !busy && factor > 1.2:
 		s.cfg.Log.Warn("tracker is busy, announce intervals are stretched",

@@ -151,9 +151,9 @@ func TestOwnPeer(t *testing.T) {
 	// Its address is the one that the request came in on.
 	req := (ask{hash: 1, id: 1, left: 5}).request()
 	local := &net.TCPAddr{IP: net.IPv4(10, 0, 9, 9), Port: 80}
-	k := new(work)
-	s.announceHTTP(k, req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, local)))
-	r, err := parseResponse(k.buf)
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, req.WithContext(context.WithValue(req.Context(), http.LocalAddrContextKey, local)))
+	r, err := parseResponse(answer.Body.Bytes())
 	if err != nil || len(r.Peers) != 3 || r.Peers[0].String() != "10.0.9.9:6881" {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -201,9 +201,9 @@ func TestPortZeroIsNotListed(t *testing.T) {
 	ask{hash: 1, id: 1, left: 5}.do(t, s)
 	req := (ask{hash: 1, id: 2, left: 5}).request()
 	req.URL.RawQuery = strings.Replace(req.URL.RawQuery, "port=7000", "port=0", 1)
-	k := new(work)
-	s.announceHTTP(k, req)
-	if r, err := parseResponse(k.buf); err != nil || len(r.Peers) != 1 || s.Stats().Peers != 1 {
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, req)
+	if r, err := parseResponse(answer.Body.Bytes()); err != nil || len(r.Peers) != 1 || s.Stats().Peers != 1 {
 		t.Errorf("%+v %v", r, err)
 	}
 }

@@ -27,13 +27,33 @@ func (s *Server) saveState() error {
 }
 
 func (s *Server) writeState(path string) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	mode := []renameio.Option{renameio.WithStaticPermissions(0o600)}
+	if s.cfg.Bttrack != nil { // others may have to read it, as they did
+		mode = []renameio.Option{renameio.WithPermissions(0o644), renameio.WithExistingPermissions()}
+	}
+	f, err := renameio.NewPendingFile(path, mode...)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Cleanup() }() // does nothing once the file is in place
 	buf := bufio.NewWriterSize(f, 1<<16)
-	out, err := newStateWriter(buf, s.cfg.Now().Unix())
+	if s.cfg.Bttrack != nil {
+		err = s.writeDfile(buf)
+	} else {
+		err = s.writeOwnState(buf)
+	}
+	if err != nil {
+		return err
+	}
+	if err := buf.Flush(); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+// writeOwnState writes the state in this package's own form.
+func (s *Server) writeOwnState(w io.Writer) error {
+	out, err := newStateWriter(w, s.cfg.Now().Unix())
 	if err != nil {
 		return err
 	}
@@ -48,13 +68,14 @@ func (s *Server) writeState(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := out.close(); err != nil {
-		return err
-	}
-	if err := buf.Flush(); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	return out.close()
+}
+
+// Save writes the state now, changed or not, so that a place where it cannot be
+// kept is known at once.
+func (s *Server) Save() error {
+	s.dirty.Store(true)
+	return s.saveState()
 }
 
 // snapshot copies what is saved of the swarm to t; ok is false when there is
@@ -83,7 +104,7 @@ func (s *Server) loadState() error {
 		return err
 	}
 	if err == nil {
-		err = parseState(data, s.restore)
+		err = s.parseStateFile(data)
 	}
 	if err == nil {
 		return nil
@@ -97,9 +118,31 @@ func (s *Server) loadState() error {
 	return nil
 }
 
+// parseStateFile reads a state file of the form that is kept.
+func (s *Server) parseStateFile(data []byte) error {
+	if s.cfg.Bttrack == nil {
+		return parseState(data, s.restore)
+	}
+	saved := s.cfg.Now().Unix()
+	if info, err := os.Stat(s.cfg.StateFile); err == nil {
+		saved = info.ModTime().Unix()
+	}
+	extra, err := parseDfile(data, int32(seconds(s.cfg.Expiry)), func(t *torrentState) { s.restore(saved, t) })
+	s.extra = extra
+	var skipped *skippedError
+	if errors.As(err, &skipped) {
+		s.cfg.Log.Warn("parts of the dfile are passed over", zap.String("file", s.cfg.StateFile), zap.Error(err))
+		return nil
+	}
+	return err
+}
+
 // stateLimit is the size of the largest file that the bounds of the server
 // allow, with room for torrents that were allowed beyond them.
 func (s *Server) stateLimit() int64 {
+	if s.cfg.Bttrack != nil {
+		return 64<<20 + int64(s.cfg.MaxPeers)*512 + int64(s.cfg.MaxTorrents)*1024
+	}
 	return int64(stateHead+stateTail) + int64(s.cfg.MaxPeers)*int64(statePeer) + (int64(s.cfg.MaxTorrents)+1_000_000)*int64(stateTorrent)
 }
 
@@ -149,6 +192,9 @@ func (s *Server) restore(unix int64, t *torrentState) {
 	}
 	longest := int32(max(2*max(maxInterval, seconds(s.cfg.Interval))+60, seconds(s.cfg.Expiry)))
 	for _, e := range t.peers {
+		if s.cfg.Admit != nil && !s.cfg.Admit(e.key.addr()) {
+			continue
+		}
 		if w.find(e.key) == nil && !s.room(w) {
 			return
 		}

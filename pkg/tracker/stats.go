@@ -41,7 +41,7 @@ func (s *Server) Stats() ServerStats {
 		ScrapesHTTP: c.scrapesHTTP.Load(), ScrapesUDP: c.scrapesUDP.Load(),
 		ConnectsUDP: c.connects.Load(), Refused: c.refused.Load(),
 		Unlisted: c.unlisted.Load(), Expired: c.expired.Load(),
-		AnnounceRate: rate, Stretch: s.cfg.stretch(rate),
+		AnnounceRate: rate, Stretch: s.cfg.stretch(rate, s.store.peers.Load()),
 	}
 }
 

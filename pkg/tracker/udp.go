@@ -111,6 +111,12 @@ func (s *Server) answerUDP(k *work, in []byte, from netip.AddrPort, local netip.
 		out = append(binary.BigEndian.AppendUint32(out, udpConnect), transaction...)
 		return binary.BigEndian.AppendUint64(out, s.ids.make(&k.mac, from, s.second()))
 	}
+	if s.cfg.Admit != nil && !s.cfg.Admit(from.Addr()) {
+		if out = s.errorUDP(out, transaction, failBanned.reason); len(out) > len(in) {
+			return out[:0]
+		}
+		return out
+	}
 	switch {
 	case !s.ids.valid(&k.mac, id, from, s.second()):
 		if out = s.errorUDP(out, transaction, "connection id expired"); len(out) > len(in) {
