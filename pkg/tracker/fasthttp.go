@@ -3,6 +3,7 @@ package tracker
 import (
 	"bytes"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,23 +14,36 @@ var heads = sync.Pool{New: func() any { b := make([]byte, headSize); return &b }
 
 // serve answers the requests of a connection, until it ends or brings one that
 // is not for us.
-func (f *front) serve(c net.Conn) {
-	buf := heads.Get().(*[]byte)
-	handed := f.requests(c, *buf)
-	heads.Put(buf)
-	if handed {
-		return
+func (f *front) serve(b begun) {
+	handed := false
+	if f.sendRest(b) {
+		buf := heads.Get().(*[]byte)
+		handed = f.requests(b.Conn, *buf, copy(*buf, b.read))
+		heads.Put(buf)
 	}
-	f.leave(c)
-	f.release(c)
+	if !handed {
+		f.leave(b.Conn)
+		f.release(b.Conn)
+	}
 }
 
-// requests reads requests into buf and answers them. It returns true when the
-// connection now belongs to the net/http server.
-func (f *front) requests(c net.Conn, buf []byte) (handed bool) {
+// sendRest sends what is left of an answer, and says whether to go on.
+func (f *front) sendRest(b begun) bool {
+	if len(b.rest) == 0 {
+		return true
+	}
+	if err := b.SetWriteDeadline(time.Now().Add(f.cfg.HeadTimeout)); err != nil {
+		return false
+	}
+	_, err := b.Write(b.rest)
+	return err == nil && !b.last
+}
+
+// requests reads requests into buf, which has n bytes already, and answers them.
+// It returns true when the connection now belongs to the net/http server.
+func (f *front) requests(c net.Conn, buf []byte, n int) (handed bool) {
 	k := works.Get().(*work)
 	defer works.Put(k)
-	n := 0
 	wait := f.cfg.HeadTimeout
 	for {
 		if err := c.SetDeadline(time.Now().Add(wait)); err != nil {
@@ -53,7 +67,7 @@ func (f *front) requests(c net.Conn, buf []byte) (handed bool) {
 		if !ok {
 			return f.hand(c, buf[:n])
 		}
-		r.keep = r.keep && int(f.count.Load()) <= cap(f.slots)/2
+		r.keep = r.keep && f.roomy()
 		if !f.answer(k, c, &r) || !r.keep {
 			return false
 		}
@@ -163,10 +177,25 @@ func (r *head) field(line []byte) bool {
 
 // answer answers a request and says whether the answer was sent.
 func (f *front) answer(k *work, c net.Conn, r *head) bool {
-	from := addrPort(c.RemoteAddr()).Addr()
+	f.compose(k, r, addrPort(c.RemoteAddr()).Addr(), func() netip.Addr { return addrPort(c.LocalAddr()).Addr() })
+	if len(k.head) > headSize { // more than what a socket takes at once
+		if err := c.SetWriteDeadline(time.Now().Add(f.cfg.HeadTimeout)); err != nil {
+			return false
+		}
+	}
+	_, err := c.Write(k.head)
+	return err == nil
+}
+
+// compose makes the answer to a request, with its head, in k.head. local tells
+// the address that the client has reached.
+func (f *front) compose(k *work, r *head, from netip.Addr, local func() netip.Addr) {
 	if r.announce {
-		local := addrPort(c.LocalAddr()).Addr()
-		f.s.announceHTTP(k, from, local, r.query)
+		var here netip.Addr
+		if f.s.hasOwn.Load() { // nobody else needs it
+			here = local()
+		}
+		f.s.announceHTTP(k, from, here, r.query)
 	} else {
 		f.s.scrapeHTTP(k, from, r.query)
 	}
@@ -180,11 +209,4 @@ func (f *front) answer(k *work, c net.Conn, r *head) bool {
 		b = append(b, "\r\nConnection: close\r\n\r\n"...)
 	}
 	k.head = append(b, k.buf...)
-	if len(k.head) > headSize { // more than what a socket takes at once
-		if err := c.SetWriteDeadline(time.Now().Add(f.cfg.HeadTimeout)); err != nil {
-			return false
-		}
-	}
-	_, err := c.Write(k.head)
-	return err == nil
 }

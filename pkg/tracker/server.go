@@ -13,14 +13,15 @@ import (
 // UDP sockets with ServeUDP, and forgets silent peers and saves its state while
 // Run is at work. All methods may be called at any time from any goroutine.
 type Server struct {
-	cfg   Config
-	base  time.Time // second 0 of the server's clock
-	store store
-	load  load
-	ids   *connIDs
-	stats counters
-	dirty atomic.Bool // something changed since the state was saved
-	extra []dictItem  // of a dfile: what is not ours, kept as it was
+	cfg    Config
+	base   time.Time // second 0 of the server's clock
+	store  store
+	load   load
+	ids    *connIDs
+	stats  counters
+	dirty  atomic.Bool // something changed since the state was saved
+	hasOwn atomic.Bool // a peer of the node's own was added once
+	extra  []dictItem  // of a dfile: what is not ours, kept as it was
 }
 
 // NewServer makes a tracker and reads its state file, if there is one. A state
@@ -70,6 +71,7 @@ func (s *Server) Forbid(infoHash [20]byte) {
 // given to every peer that may want it; a second call replaces it (when it has
 // become a seed, say). The torrent is allowed by it, if it was not yet.
 func (s *Server) AddPeer(infoHash [20]byte, p Peer) {
+	s.hasOwn.Store(true)
 	s.with(infoHash, func(w *swarm) {
 		w.allowed = true
 		w.own = &p

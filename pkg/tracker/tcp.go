@@ -42,7 +42,7 @@ type front struct {
 	slots chan struct{} // one for each open connection, and one to accept the next
 	count atomic.Int64  // of open connections
 	pass  *handover
-	free  chan net.Conn // to goroutines that wait for a connection
+	free  chan begun // to goroutines that wait for a connection
 	conns sync.WaitGroup
 
 	mu   sync.Mutex
@@ -57,7 +57,7 @@ type front struct {
 func (s *Server) ServeTCP(ctx context.Context, ln net.Listener, cfg Front) error {
 	cfg = cfg.withDefaults()
 	f := &front{s: s, cfg: cfg, slots: make(chan struct{}, cfg.MaxConns), pass: newHandover(ln.Addr()),
-		free: make(chan net.Conn), open: map[net.Conn]struct{}{}}
+		free: make(chan begun), open: map[net.Conn]struct{}{}}
 	srv := &http.Server{Handler: cfg.Rest, ReadHeaderTimeout: cfg.HeadTimeout, ReadTimeout: cfg.HeadTimeout, WriteTimeout: time.Minute,
 		IdleTimeout: cfg.IdleTimeout, MaxHeaderBytes: longestHead, ErrorLog: zap.NewStdLog(s.cfg.Log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)))}
 	ctx, cancel := context.WithCancel(ctx)
@@ -87,9 +87,24 @@ func (c Front) withDefaults() Front {
 	return c
 }
 
-// accept takes connections until ctx is done. What is short for a moment (files,
-// memory) is waited for.
+// accept takes connections until ctx is done.
 func (f *front) accept(ctx context.Context, ln net.Listener) error {
+	if q := newQuickListener(ln); q != nil {
+		return f.acceptQuickly(ctx, q)
+	}
+	return f.acceptLoop(ctx, func() error {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		f.count.Add(1)
+		return f.take(begun{Conn: c})
+	})
+}
+
+// acceptLoop calls one, which takes a connection, whenever there is a slot for
+// it. What is short for a moment (files, memory) is waited for.
+func (f *front) acceptLoop(ctx context.Context, one func() error) error {
 	pause := time.Duration(0)
 	for {
 		select {
@@ -97,23 +112,17 @@ func (f *front) accept(ctx context.Context, ln net.Listener) error {
 			return nil
 		case f.slots <- struct{}{}:
 		}
-		c, err := ln.Accept()
+		err := one()
 		if err == nil {
 			pause = 0
-			f.count.Add(1)
-			if f.add(c) {
-				f.start(c)
-				continue
-			}
-			f.release(c)
-			return nil // it ends here
+			continue
 		}
 		<-f.slots
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case !shortOfSomething(err):
-			return fmt.Errorf("tracker: accept on %s: %w", ln.Addr(), err)
+			return fmt.Errorf("tracker: accept on %s: %w", f.pass.addr, err)
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		f.s.cfg.Log.Error("tracker cannot take connections for the moment", zap.Error(err), zap.Duration("pause", pause))
@@ -124,33 +133,51 @@ func (f *front) accept(ctx context.Context, ln net.Listener) error {
 	}
 }
 
+// take has a connection served. When all is at an end it closes it.
+func (f *front) take(b begun) error {
+	if f.add(b.Conn) {
+		f.start(b)
+	} else {
+		f.release(b.Conn)
+	}
+	return nil
+}
+
+// roomy says whether connections may be kept.
+func (f *front) roomy() bool { return int(f.count.Load()) <= cap(f.slots)/2 }
+
+// freeSlot gives a connection's place to another.
+func (f *front) freeSlot() {
+	f.count.Add(-1)
+	<-f.slots
+}
+
 // release closes a connection and gives its place to another.
 func (f *front) release(c net.Conn) {
 	_ = c.Close() // what was to be sent has been
-	f.count.Add(-1)
-	<-f.slots
+	f.freeSlot()
 }
 
 // start has a connection served, by a goroutine that is free or by a new one.
 // Most connections bring one announce: to make a goroutine for each, and have
 // its stack grow, would cost a tenth of the whole.
-func (f *front) start(c net.Conn) {
+func (f *front) start(b begun) {
 	select {
-	case f.free <- c:
+	case f.free <- b:
 	default:
-		f.conns.Go(func() { f.work(c) })
+		f.conns.Go(func() { f.work(b) })
 	}
 }
 
 // work serves connections until none has come for some time.
-func (f *front) work(c net.Conn) {
+func (f *front) work(b begun) {
 	idle := time.NewTimer(idleWorker)
 	defer idle.Stop()
 	for {
-		f.serve(c)
+		f.serve(b)
 		idle.Reset(idleWorker)
 		select {
-		case c = <-f.free:
+		case b = <-f.free:
 		case <-idle.C:
 			return
 		case <-f.pass.over:

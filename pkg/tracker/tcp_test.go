@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -224,4 +225,42 @@ func FuzzParseHead(f *testing.F) {
 			t.Errorf("%q is %+v here and %+v there", text, r, req)
 		}
 	})
+}
+
+// TestServeTCPLongAnswer: an answer that no socket takes at once comes whole,
+// and the connection then ends or stays as it should.
+func TestServeTCPLongAnswer(t *testing.T) {
+	s, _ := newTestServer(t, bttrackConfig())
+	const torrents = 100_000
+	for i := range torrents {
+		s.Allow(testHash(i), "x")
+	}
+	addr := serveTCP(t, s, Front{})
+	for _, end := range []string{"close", "keep-alive"} {
+		w := dialWire(t, addr)
+		w.send("GET /scrape HTTP/1.1\r\nConnection: " + end + "\r\n\r\n")
+		_, body, stays := w.answer()
+		if n := strings.Count(body, "8:complete"); n != torrents || stays != (end == "keep-alive") {
+			t.Errorf("%s: %d torrents, stays %v", end, n, stays)
+		}
+		if stays {
+			w.send("GET /scrape?info_hash=" + testHashQuery(1) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+			w.answer()
+		} else {
+			w.ends()
+		}
+	}
+}
+
+// TestServeTCPOwnPeer: the own peer's address is the one that was reached.
+func TestServeTCPOwnPeer(t *testing.T) {
+	s, _ := newTestServer(t, Config{})
+	s.AddPeer(testHash(1), Peer{ID: peerID(99), Addr: netip.AddrPortFrom(netip.IPv4Unspecified(), 6881)})
+	w := dialWire(t, serveTCP(t, s, Front{}))
+	for range 2 { // at once, and by the one who goes on
+		w.send("GET " + target(ask{hash: 1, id: 1, left: 5}) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, body, _ := w.answer(); !strings.Contains(body, "5:peers6:\x7f\x00\x00\x01\x1a\xe1") {
+			t.Errorf("answer %q", body)
+		}
+	}
 }

@@ -14,8 +14,8 @@ func TestUnits(t *testing.T) {
 	analyze := need(t, "systemd-analyze")
 	units, err := filepath.Glob("../../systemd/*.service")
 	must(t, err)
-	if len(units) != 3 {
-		t.Fatalf("%d units, want those of master, seed and leaf", len(units))
+	if len(units) != 4 {
+		t.Fatalf("%d units, want those of master, seed, leaf and tracker", len(units))
 	}
 	dir := t.TempDir()
 	argv := []string{"verify", "--man=no"}

@@ -25,6 +25,7 @@ const usage = `lab measures swarms on this machine, and breaks them.
   lab wan [flags]       a download over a long link, by distd fetch and others
   lab zones [flags]     the whole job: a master, datacenters behind long links, hooks
   lab memory [flags]    the memory of a leaf with many peers and a large file, and of a seed with more
+  lab tracker [flags]   announces over HTTP to distd tracker and opentracker: CPU for each, memory
 
 lab swarm -help and lab zones -help list the flags and faults. Ctrl-C ends a run and takes away what it made.
 `
@@ -53,12 +54,14 @@ func command(ctx context.Context, args []string) error {
 		return memory(ctx, args[1:])
 	case "wan":
 		return wan(ctx, args[1:])
+	case "tracker":
+		return measureTracker(ctx, args[1:])
 	case "zones":
 		return zones(ctx, args[1:])
 	case hostilePeer:
 		return hostile.Main(ctx, args[1:])
 	}
-	return fmt.Errorf("%q is none of swarm, fast, memory, wan, zones", args[0])
+	return fmt.Errorf("%q is none of swarm, fast, memory, tracker, wan, zones", args[0])
 }
 
 // hostilePeer is the verb by which the lab runs itself as a hostile peer.
