@@ -12,7 +12,9 @@
 //
 // Ownership: NewServer, NewAnnouncer and NewGroup start nothing. Server.Run works
 // in the goroutine of its caller. Group.Run and Announcer.Run own a goroutine for
-// each announce under way, Server.ServeUDP owns its readers; they return when
-// these have ended. Server.ServeHTTP runs in the
-// goroutines of the http.Server it is mounted in.
+// each announce under way, Server.ServeUDP its readers, Server.ServeTCP one for
+// each connection; they return when these have ended. Server.ServeHTTP runs in
+// the goroutines of the http.Server it is mounted in.
+//
+// With Config.Bttrack a Server takes the place of BitTornado's bttrack.
 package tracker

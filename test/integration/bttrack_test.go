@@ -2,6 +2,7 @@ package integration
 
 import (
 	"crypto/sha1"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -94,5 +95,24 @@ func TestBttrack(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestBttrackReload: SIGHUP opens the log again and reads the folder at once.
+func TestBttrackReload(t *testing.T) {
+	t.Parallel()
+	addr, dir, allowed := host(t), t.TempDir(), t.TempDir()
+	log := filepath.Join(dir, "log")
+	p := startBttrack(t, addr, "--dfile", filepath.Join(dir, "dfile"), "--allowed_dir", allowed, "--logfile", log, "-parse_dir_interval=3600")
+	must(t, os.Rename(log, log+".1"))
+	_, tor := announced(t, allowed, "x.bin", []byte("content"), "http://"+addr+":6969/announce")
+	must(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	await(t, 10*time.Second, "the new torrent is served", func() bool {
+		return strings.Contains(string(httpGet(t, nil, "http://"+addr+":6969/")), fmt.Sprintf("%x", tor.InfoHash))
+	})
+	b, err := os.ReadFile(log)
+	must(t, err)
+	if !strings.Contains(string(b), "torrents are served") {
+		t.Errorf("log after it was opened again: %q", b)
 	}
 }
