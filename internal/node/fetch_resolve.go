@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"distd/internal/layout"
 	"distd/internal/manifest"
 	"distd/internal/names"
@@ -91,10 +89,7 @@ func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
 	}
 	// The connections that the download will want are made while the server is
 	// asked what it has.
-	warm, stop := context.WithCancel(ctx)
-	var g errgroup.Group
-	g.Go(func() error { w.mirrors.Warm(warm, in, warmConns); return nil })
-	defer func() { stop(); _ = g.Wait() }()
+	w.mirrors.Warm(in, warmConns)
 	info, err := httpfetch.Probe(ctx, w.mirrors, in)
 	if err != nil {
 		return nil, coded(ExUnavailable, err)

@@ -188,10 +188,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 	}
 	if n.role == config.RoleSeed && n.cfg.Load().Locations().Allows(config.Upstream) {
 		// The mirrors' connections are made while the documents travel.
-		warm, stop := context.WithCancel(ctx)
-		var g errgroup.Group
-		g.Go(func() error { n.mirrors.Warm(warm, f.client.Base(), warmConns); return nil })
-		defer func() { stop(); _ = g.Wait() }()
+		n.mirrors.Warm(f.client.Base(), warmConns)
 	}
 	rel, err := f.stage(ctx, key, p)
 	if err != nil {

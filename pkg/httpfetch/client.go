@@ -57,9 +57,16 @@ type Client struct {
 
 	congestion sync.Once // it was logged
 
-	mu   sync.Mutex
-	idle map[string][]*conn // by key
-	shut bool
+	// What Warm opens ends with these.
+	ctx  context.Context
+	end  context.CancelFunc
+	warm sync.WaitGroup
+
+	mu      sync.Mutex
+	idle    map[string][]*conn // by key
+	warming map[string]int     // connections that Warm is opening, by key
+	waiters map[string][]chan *conn
+	shut    bool
 }
 
 // NewClient returns a client; nothing is opened yet.
@@ -82,13 +89,15 @@ func NewClient(cfg ClientConfig) *Client {
 	if t.ClientSessionCache == nil {
 		t.ClientSessionCache = tls.NewLRUClientSessionCache(256)
 	}
-	return &Client{cfg: cfg, tls: t, idle: map[string][]*conn{}}
+	c := &Client{cfg: cfg, tls: t, idle: map[string][]*conn{}, warming: map[string]int{}, waiters: map[string][]chan *conn{}}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	return c
 }
 
-// Close closes the idle connections and keeps none from now on.
+// Close closes the idle connections and those that are being opened ahead, and
+// keeps none from now on.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.shut = true
 	for _, list := range c.idle {
 		for _, k := range list {
@@ -97,6 +106,9 @@ func (c *Client) Close() error {
 		}
 	}
 	clear(c.idle)
+	c.mu.Unlock()
+	c.end()
+	c.warm.Wait()
 	return nil
 }
 
@@ -112,27 +124,6 @@ func hostPort(u *url.URL) string {
 		}
 	}
 	return net.JoinHostPort(u.Hostname(), port)
-}
-
-// get returns a connection for u, a kept one when there is one.
-func (c *Client) get(ctx context.Context, u *url.URL) (*conn, error) {
-	if k := c.kept(hostKey(u)); k != nil {
-		return k, nil
-	}
-	return c.dial(ctx, u, nil)
-}
-
-func (c *Client) kept(key string) *conn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for list := c.idle[key]; len(list) > 0; list = c.idle[key] {
-		k := list[len(list)-1]
-		c.idle[key] = list[:len(list)-1]
-		if k.expire.Stop() {
-			return k
-		}
-	}
-	return nil
 }
 
 // put keeps a connection on which no answer is outstanding.
@@ -154,49 +145,6 @@ func (c *Client) put(k *conn) {
 		}
 		_ = k.Close()
 	})
-}
-
-// warmFew is how many connections Warm opens before it knows the path.
-const warmFew = 4
-
-// Warm opens connections to the host of rawurl for what comes next, so that
-// their handshakes run beside a probe: n over a long path, and a few over a
-// short one. Failures are left to those who will need the connections.
-func (c *Client) Warm(ctx context.Context, rawurl string, n int) {
-	u, err := parseBase(rawurl)
-	if err != nil {
-		return
-	}
-	n = min(n, c.cfg.MaxIdle)
-	var wg sync.WaitGroup
-	var more sync.Once
-	open := func(connected func(time.Duration)) {
-		wg.Go(func() {
-			if k, err := c.dial(ctx, u, connected); err == nil {
-				c.put(k)
-			}
-		})
-	}
-	for range min(n, warmFew) {
-		open(func(rtt time.Duration) {
-			if rtt < longPath {
-				return
-			}
-			more.Do(func() {
-				for range n - warmFew {
-					open(nil)
-				}
-			})
-		})
-	}
-	wg.Wait()
-}
-
-// waiting is the number of connections that are kept for the host of u.
-func (c *Client) waiting(u *url.URL) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.idle[hostKey(u)])
 }
 
 // dial opens a connection for u. It calls connected, when that is not nil, with

@@ -130,7 +130,7 @@ func TestProbe(t *testing.T) {
 	defer srv.Close()
 	c := NewClient(ClientConfig{})
 	defer func() { _ = c.Close() }()
-	c.Warm(t.Context(), srv.URL, 2)
+	c.Warm(srv.URL, 2)
 
 	full := Info{
 		Length: 1000, ETag: `"abc"`, LastModified: "Sun, 09 Sep 2001 01:46:40 GMT", FinalURL: srv.URL + "/full", ContentType: "application/octet-stream", Ranges: true,
@@ -209,7 +209,8 @@ func TestWarmConnectionThatDied(t *testing.T) {
 	c := NewClient(ClientConfig{})
 	defer func() { _ = c.Close() }()
 	warm := func() {
-		c.Warm(t.Context(), srv.URL, 4)
+		c.Warm(srv.URL, 4)
+		c.warm.Wait()
 		srv.CloseClientConnections()
 	}
 	warm()
