@@ -27,6 +27,9 @@ type ClientConfig struct {
 	// Auth gives user and password for a URL that has none in it. It must go by
 	// scheme, host and port. Nil, or nil returned: none are sent.
 	Auth func(*url.URL) *url.Userinfo
+	// Network is what connections are made over: "tcp" when empty, or "tcp4" or
+	// "tcp6" for one family of addresses.
+	Network string
 	// Dial replaces the dialling of TCP connections.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// AllowRedirect permits a redirect to another host. Nil: never. A redirect
@@ -73,6 +76,7 @@ type Client struct {
 func NewClient(cfg ClientConfig) *Client {
 	orDefault(&cfg.UserAgent, "distd")
 	orDefault(&cfg.Congestion, "bbr")
+	orDefault(&cfg.Network, "tcp")
 	orDefault(&cfg.DialTimeout, 10*time.Second)
 	orDefault(&cfg.MaxIdle, 64)
 	orDefault(&cfg.IdleKeep, time.Minute)

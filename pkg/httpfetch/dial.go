@@ -16,7 +16,7 @@ func (c *Client) dialTCP(ctx context.Context, addr string) (net.Conn, time.Durat
 	defer cancel()
 	begun := attempts{start: time.Now(), at: map[string]time.Time{}}
 	if c.cfg.Dial != nil {
-		conn, err := c.cfg.Dial(ctx, "tcp", addr)
+		conn, err := c.cfg.Dial(ctx, c.cfg.Network, addr)
 		return conn, time.Since(begun.start), err
 	}
 	d := net.Dialer{Control: func(_, address string, r syscall.RawConn) error {
@@ -24,7 +24,7 @@ func (c *Client) dialTCP(ctx context.Context, addr string) (net.Conn, time.Durat
 		c.congest(r)
 		return nil
 	}}
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, c.cfg.Network, addr)
 	if err != nil {
 		return nil, 0, err
 	}

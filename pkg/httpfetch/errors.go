@@ -33,7 +33,9 @@ type fault struct {
 	class class
 	// wait is how long the mirror asked to be left alone; zero when it did not.
 	wait time.Duration
-	err  error
+	// status is the answer's, where that is what was wrong.
+	status int
+	err    error
 }
 
 func (f *fault) Error() string { return f.err.Error() }

@@ -123,20 +123,20 @@ func get(ctx context.Context, c *Client, u *url.URL, w io.Writer, limit int64) (
 		if err := checkStatus(resp, time.Now()); err != nil {
 			return Info{}, err
 		}
-		return Info{}, fmt.Errorf("status %d to a request without a range", resp.StatusCode)
+		return Info{}, faultf(liar, "status %d to a request without a range", resp.StatusCode)
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return Info{}, fmt.Errorf("answer has the content encoding %s, though none was allowed", clip(e))
+		return Info{}, faultf(liar, "answer has the content encoding %s, though none was allowed", clip(e))
 	}
 	if resp.ContentLength > limit {
-		return Info{}, fmt.Errorf("document has %d bytes, more than the %d allowed", resp.ContentLength, limit)
+		return Info{}, faultf(liar, "document has %d bytes, more than the %d allowed", resp.ContentLength, limit)
 	}
 	n, err := io.Copy(w, io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return Info{}, err
 	}
 	if n > limit {
-		return Info{}, fmt.Errorf("document has more than the %d bytes allowed", limit)
+		return Info{}, faultf(liar, "document has more than the %d bytes allowed", limit)
 	}
 	info := infoOf(resp, final)
 	info.Length = n

@@ -109,7 +109,9 @@ func checkStatus(resp *http.Response, now time.Time) error {
 	case c == http.StatusRequestTimeout || c >= 500:
 		return faultf(soft, "status %d", c)
 	case c >= 400:
-		return faultf(absent, "status %d %s", c, http.StatusText(c))
+		f := faultf(absent, "status %d %s", c, http.StatusText(c))
+		f.status = c
+		return f
 	default:
 		return faultf(liar, "unexpected status %d", c)
 	}

@@ -38,7 +38,7 @@ func (h *health) failed(now time.Time, f *fault) time.Duration {
 		h.failingSince = now
 	}
 	h.fails++
-	h.class, h.last = f.class, f.err
+	h.class, h.last = f.class, f
 	if h.pace[f.class] == nil {
 		h.pace[f.class] = backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(pauses[f.class][0]),
