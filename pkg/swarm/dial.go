@@ -167,7 +167,12 @@ func hungUp(err error) bool {
 const connectTimeout = 4 * time.Second
 
 func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool) (*wire.Session, net.Conn, error) {
-	e := t.e
+	return t.e.shake(ctx, ap, t.spec.InfoHash, obfuscate)
+}
+
+// shake opens a connection to a peer of a torrent. It counts until it is closed,
+// for which the caller takes one from conns.
+func (e *Engine) shake(ctx context.Context, ap netip.AddrPort, infoHash [20]byte, obfuscate bool) (*wire.Session, net.Conn, error) {
 	if n := e.conns.Add(1); n > e.maxConns.Load() {
 		e.conns.Add(-1)
 		return nil, nil, errFull
@@ -182,7 +187,7 @@ func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool
 		return nil, nil, fmt.Errorf("dial: %w", err)
 	}
 	o := e.options()
-	o.InfoHash, o.Obfuscate = t.spec.InfoHash, obfuscate
+	o.InfoHash, o.Obfuscate = infoHash, obfuscate
 	var s *wire.Session
 	conn, err := e.secureClient(dctx, nc, ap)
 	if err == nil {

@@ -49,10 +49,14 @@ func (w *Writer) SendPort(port uint16) {
 // SendExtended queues a message of the extension protocol: id 0 for the
 // handshake, else the number that the peer gave the extension.
 func (w *Writer) SendExtended(id uint8, payload []byte) {
-	w.control(func(b []byte) []byte {
-		b = binary.BigEndian.AppendUint32(b, uint32(2+len(payload)))
-		return append(append(b, byte(Extended), id), payload...)
-	})
+	w.control(func(b []byte) []byte { return AppendExtended(b, id, payload) })
+}
+
+// AppendExtended appends a message of the extension protocol to b, for who needs
+// no Writer.
+func AppendExtended(b []byte, id uint8, payload []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(2+len(payload)))
+	return append(append(b, byte(Extended), id), payload...)
 }
 
 // control lets add append a message to the queue of control messages.
