@@ -32,7 +32,13 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // everything else to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := command(stdin, stdout, stderr)
-	err := root.Run(ctx, args)
+	args, warnings, err := aria2Fetch(args)
+	for _, w := range warnings {
+		_, _ = fmt.Fprintf(stderr, "distd: %s\n", w)
+	}
+	if err == nil {
+		err = root.Run(ctx, args)
+	}
 	var exit exitError
 	switch {
 	case err == nil:

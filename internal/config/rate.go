@@ -8,9 +8,9 @@ import (
 	"distd/internal/names"
 )
 
-// minRate is the least limit that can be set, in bytes a second: with less, one
+// MinRate is the least limit that can be set, in bytes a second: with less, one
 // block for each of many peers takes longer than they wait.
-const minRate = 16 << 10
+const MinRate = 16 << 10
 
 // Rate is a limit in bytes a second, written as a size: "10MiB". 0 is no limit.
 type Rate int64
@@ -34,7 +34,7 @@ func (r *Rate) UnmarshalText(text []byte) error {
 		return nil
 	}
 	var b Bytes
-	if err := b.UnmarshalText(text); err != nil || b != 0 && b < minRate {
+	if err := b.UnmarshalText(text); err != nil || b != 0 && b < MinRate {
 		return fmt.Errorf("%q is not %s", text, rateHelp)
 	}
 	*r = Rate(b)

@@ -26,13 +26,19 @@ func mirrorClient(congestion, version string, way *outward.Access) httpfetch.Cli
 // that peers listen at. With direct no proxy is used: the tracker would take its
 // address for the peer's.
 func trackerClient(way *outward.Access, peers net.Listener, direct bool) *http.Client {
+	return trackerClientOver("tcp", way, peers, direct)
+}
+
+// trackerClientOver is trackerClient for one family of addresses, tcp4, or all.
+func trackerClientOver(network string, way *outward.Access, peers net.Listener, direct bool) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = way.TLS()
 	t.Proxy = way.Proxy
 	if direct {
 		t.Proxy = nil
 	}
-	t.DialContext = dialerFrom(peers).DialContext
+	d := dialerFrom(peers)
+	t.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return d.DialContext(ctx, network, addr) }
 	return &http.Client{Transport: way.Transport(t), Timeout: 30 * time.Second}
 }
 

@@ -25,6 +25,7 @@ const (
 	ExCantCreat   = 73 // the output cannot be made
 	ExIOErr       = 74 // reading or writing failed, the disk is full
 	ExTempFail    = 75 // try again later
+	ExProtocol    = 76 // a server's answer is not what was asked for, or it cannot show who it is
 	ExNoPerm      = 77 // not allowed
 	ExConfig      = 78 // the configuration is wrong
 )
@@ -55,16 +56,37 @@ func ExitCode(err error) int {
 	if errors.As(err, &c) && c.code != 0 {
 		return c.code
 	}
-	var gone *httpfetch.GiveUpError
 	var op *net.OpError
 	var store *bucket.TemporaryError
 	switch code := systemCode(err); {
 	case code != 0:
 		return code
-	case errors.As(err, &gone), errors.As(err, &store), errors.As(err, &op) && op.Op == "dial":
+	case serverCode(err) != 0:
+		return serverCode(err)
+	case errors.As(err, &store), errors.As(err, &op) && op.Op == "dial":
 		return ExUnavailable
 	}
 	return ExSoftware
+}
+
+// serverCode is the exit code of what a mirror, or a server of torrents and
+// metalinks, did wrong; 0 for other errors.
+func serverCode(err error) int {
+	switch httpfetch.CauseOf(err) {
+	case httpfetch.CauseAbsent:
+		return ExNoInput
+	case httpfetch.CauseRefused:
+		return ExNoPerm
+	case httpfetch.CauseBusy:
+		return ExTempFail
+	case httpfetch.CauseAway:
+		return ExUnavailable
+	case httpfetch.CauseProtocol:
+		return ExProtocol
+	case httpfetch.CauseBytes:
+		return ExDataErr
+	}
+	return 0
 }
 
 // systemCode is the exit code of an error that callers know by its value; 0 for
@@ -99,6 +121,7 @@ func systemCode(err error) int {
 		{syscall.EADDRINUSE, ExUnavailable},
 		{syscall.EADDRNOTAVAIL, ExConfig},
 		{fs.ErrPermission, ExNoPerm},
+		{fs.ErrExist, ExCantCreat},
 		{fs.ErrNotExist, ExNoInput},
 		{metainfo.ErrSource, ExDataErr},
 	} {

@@ -1,13 +1,15 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -15,107 +17,96 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"distd/internal/config"
-	"distd/internal/hook"
+	"distd/internal/names"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/wire"
 )
 
-// FetchOptions say what to download once, and how.
-type FetchOptions struct {
-	Inputs []string // files or URLs of torrents and metalinks, and plain URLs
-	Dir    string   // where the downloads go
-	Listen string   // address for peers; AnyPort for the first free usual one, empty for none
-	CA     string   // further CA certificates
-
-	ClientCert, ClientKey string // files of the certificate for servers that want one
-	AuthFile              string // user names and passwords, see package outward
-	Proxy                 string // URL or none; empty for the environment's
-
-	// SeedRatio ends seeding when so many times the size was sent; 0 is never.
-	SeedRatio float64
-	// SeedTime ends seeding after that time; negative is never, 0 at once.
-	SeedTime time.Duration
-
-	Hook       string    // program to run when a download is complete
-	HookOutput io.Writer // gets what it prints; nil for none
-
-	Locations config.Locations // of mirrors in metalinks that may be used
-	// Up, Down and WANDown are limits of all downloads together; WANDown is of
-	// mirrors alone.
-	Up, Down, WANDown config.Timetable
-
-	Encryption string
-	MaxConns   int // connections to one mirror, at most
-	Congestion string
-	Version    string
-	Log        *zap.Logger
-	// Report is called from one goroutine, several times a second.
-	Report func([]FetchState)
-}
-
-// FetchState is one download as it is now.
-type FetchState struct {
-	Name        string   `json:"name"`
-	State       string   `json:"state"`
-	Size        int64    `json:"size"`
-	Done        int64    `json:"done"`
-	FromPeers   int64    `json:"bytes_from_peers"`
-	FromMirrors int64    `json:"bytes_from_mirrors"`
-	Uploaded    int64    `json:"bytes_uploaded"`
-	Peers       int      `json:"peers"`
-	Path        string   `json:"path,omitempty"`
-	Seconds     float64  `json:"seconds,omitempty"`
-	Error       string   `json:"error,omitempty"`
-	Mirrors     []Mirror `json:"mirrors,omitempty"`
-}
-
-// Fetch downloads the inputs, runs the hook for each, and seeds what has a
+// Fetch downloads the inputs, runs the hooks of each, and seeds what has a
 // torrent until the seeding limits. It returns when all is done or ctx ends;
-// the states say what became of each download.
+// the states say what became of each download. One that fails does not keep the
+// others from being fetched; its error is among those returned.
 func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
-	if o.Hook != "" {
-		if err := hook.Check(o.Hook); err != nil {
-			return nil, &codedError{ExNoInput, err}
-		}
+	if err := o.Hooks.check(); err != nil {
+		return nil, err
 	}
 	web, err := newWeb(o)
 	if err != nil {
 		return nil, err
 	}
-	var targets []*target
-	for _, in := range o.Inputs {
-		ts, err := web.resolve(ctx, in)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", shownInput(in), err)
-		}
-		targets = append(targets, ts...)
-	}
-	if targets, err = distinct(targets); err != nil {
-		return nil, err
-	}
-	limits := limitsOf(o)
-	defer limits.stop()
-	f := &fetch{limits: limits, o: o, web: web, log: o.Log, peerID: newPeerID()}
-	ln, err := listenForPeers(o.Listen)
+	all := web.resolveAll(ctx)
+	targets, err := distinctTargets(all)
 	if err != nil {
 		return nil, err
 	}
-	if ln != nil {
-		at := ln.Addr().(*net.TCPAddr).AddrPort()
-		f.local, f.port = at.Addr().Unmap(), at.Port()
+	f, err := newFetch(o, web)
+	if err != nil {
+		return nil, err
 	}
-	f.announcing = trackerClient(web.outward, ln, false)
+	defer f.limits.stop()
+	for _, s := range all {
+		if s.err != nil {
+			f.downloads = append(f.downloads, f.failed(s))
+		}
+	}
+	for _, t := range targets {
+		f.downloads = append(f.downloads, f.download(t))
+		if t.magnet == nil {
+			_ = f.takeName(t) // they are distinct
+		}
+	}
+	return f.run(ctx)
+}
+
+// distinctTargets are the downloads that were found out, each once.
+func distinctTargets(all []*source) ([]*target, error) {
+	var targets []*target
+	for _, s := range all {
+		targets = append(targets, s.targets...)
+	}
+	return distinct(targets)
+}
+
+// fetch is one call of Fetch.
+type fetch struct {
+	o          FetchOptions
+	web        *web
+	limits     *limits
+	log        *zap.Logger
+	engine     *swarm.Engine
+	encryption wire.Policy
+	dial       func(context.Context, netip.AddrPort) (net.Conn, error)
+	announcing *http.Client
+	local      netip.Addr // where peers are listened for
+	port       uint16
+	peerID     [20]byte
+	downloads  []*download
+
+	mu    sync.Mutex
+	names names.Set // of the downloads
+}
+
+// newFetch opens the listener for peers, and makes an engine that run runs.
+func newFetch(o FetchOptions, web *web) (*fetch, error) {
 	policy, err := wire.ParsePolicy(o.Encryption)
 	if err != nil {
 		return nil, err
 	}
-	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: dialPeers(ln), Encryption: policy, Up: &limits.node.up, Down: &limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	ln, err := listenForPeers(o.network(), o.Listen)
 	if err != nil {
 		return nil, err
 	}
-	return f.run(ctx, targets)
+	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, dial: dialPeers(ln)}
+	at := localPort(ln).AddrPort()
+	f.local, f.port = at.Addr().Unmap(), at.Port()
+	f.announcing = trackerClientOver(o.network(), web.outward, ln, false)
+	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer,
+		Up: &f.limits.node.up, Down: &f.limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	return f, err
 }
+
+// allowPeer says whether peers may be at an address.
+func (f *fetch) allowPeer(a netip.Addr) bool { return !f.o.IPv4 || a.Unmap().Is4() }
 
 // limitsOf are the limits of all downloads of one fetch.
 func limitsOf(o FetchOptions) *limits {
@@ -131,20 +122,31 @@ func limitsOf(o FetchOptions) *limits {
 // BitTorrent clients have it: several fetches may run beside a daemon.
 const AnyPort = "auto"
 
-func listenForPeers(addr string) (net.Listener, error) {
+// listenForPeers opens the listener at an address, or at the first free port of
+// one with a range of ports.
+func listenForPeers(network, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	first, last := 0, 0
 	if addr == AnyPort {
-		addr, first, last = "", 6881, 6999
+		addr = ":6881-6999"
 	}
-	for port := first; ; port++ {
-		at := addr
-		if port != 0 {
-			at = fmt.Sprintf(":%d", port)
+	host, ports, err := net.SplitHostPort(addr)
+	from, to, many := strings.Cut(ports, "-")
+	if err != nil || !many {
+		ln, err := net.Listen(network, addr)
+		if err != nil {
+			return nil, listenError("peers", "-listen", err)
 		}
-		ln, err := net.Listen("tcp", at)
+		return ln, nil
+	}
+	if err := CheckPorts(ports); err != nil {
+		return nil, &codedError{ExUsage, fmt.Errorf("-listen %w", err)}
+	}
+	first, _ := strconv.Atoi(from)
+	last, _ := strconv.Atoi(to)
+	for port := first; ; port++ {
+		ln, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
 		if err == nil {
 			return ln, nil
 		}
@@ -154,47 +156,62 @@ func listenForPeers(addr string) (net.Listener, error) {
 	}
 }
 
-// fetch is one call of Fetch.
-type fetch struct {
-	o          FetchOptions
-	web        *web
-	limits     *limits
-	log        *zap.Logger
-	engine     *swarm.Engine
-	announcing *http.Client
-	local      netip.Addr // where peers are listened for
-	port       uint16
-	peerID     [20]byte
+// CheckPorts checks a port, or a range of ports such as 6881-6999.
+func CheckPorts(text string) error {
+	from, to, many := strings.Cut(text, "-")
+	if !many {
+		to = from
+	}
+	a, err := strconv.ParseUint(from, 10, 16)
+	b, err2 := strconv.ParseUint(to, 10, 16)
+	if err != nil || err2 != nil || a == 0 || b < a {
+		return fmt.Errorf("%q is neither a port nor a range such as 6881-6999", text)
+	}
+	return nil
+}
+
+// download is the download of a target, not begun.
+func (f *fetch) download(t *target) *download {
+	d := &download{fetch: f, target: t, log: f.log.With(zap.String("name", t.name))}
+	d.note("starting")
+	return d
+}
+
+// failed is the download of an input of which it could not be found out what it
+// is.
+func (f *fetch) failed(s *source) *download {
+	d := f.download(&target{name: shownInput(s.inputs[0]), key: s.inputs[0]})
+	d.note("failed")
+	d.err = s.err
+	return d
 }
 
 // run runs the engine and one goroutine for each download.
-func (f *fetch) run(ctx context.Context, targets []*target) ([]FetchState, error) {
+func (f *fetch) run(ctx context.Context) ([]FetchState, error) {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	var engine errgroup.Group
 	engine.Go(func() error { return ignoreCancel(f.engine.Run(engineCtx)) })
 
-	downloads := make([]*download, len(targets))
-	for i, t := range targets {
-		downloads[i] = &download{fetch: f, target: t, log: f.log.With(zap.String("name", t.name))}
-		downloads[i].note("starting")
-	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 5) // as many at once as aria2's -j
-	for _, d := range downloads {
+	slots := make(chan struct{}, cmp.Or(f.o.Parallel, defaultParallel))
+	for _, d := range f.downloads {
 		wg.Go(func() { d.run(ctx, slots) })
 	}
 	finished := make(chan struct{})
 	go func() { wg.Wait(); close(finished) }()
-	f.report(downloads, finished)
+	f.report(f.downloads, finished)
 	stopEngine()
 	err := engine.Wait()
-	states := make([]FetchState, len(downloads))
-	for i, d := range downloads {
+	states := make([]FetchState, len(f.downloads))
+	for i, d := range f.downloads {
 		states[i] = d.state()
 		err = errors.Join(err, d.err)
 	}
 	return states, err
 }
+
+// defaultParallel is how many downloads run at once, as many as aria2's.
+const defaultParallel = 5
 
 // report calls the caller's Report until all downloads have ended, and once
 // more then.

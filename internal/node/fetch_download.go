@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"distd/internal/hook"
 	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 	"distd/pkg/tracker"
@@ -43,7 +42,10 @@ func (d *download) note(state string) {
 func (d *download) state() FetchState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := FetchState{Name: d.target.name, State: d.text, Size: d.target.layout.Total, Path: d.path, Seconds: d.took.Seconds()}
+	s := FetchState{Name: d.target.name, State: d.text, Path: d.path, Seconds: d.took.Seconds()}
+	if d.target.layout != nil {
+		s.Size = d.target.layout.Total
+	}
 	if d.err != nil {
 		s.Error = d.err.Error()
 	}
@@ -57,9 +59,13 @@ func (d *download) state() FetchState {
 	return s
 }
 
-// run runs the download when there is a slot for it. A slot is free again once
-// the content is there: seeding takes none.
+// run runs the download when there is a slot for it, and then the hook for its
+// end. A slot is free again once the content is there: seeding takes none.
 func (d *download) run(ctx context.Context, slots chan struct{}) {
+	if d.err != nil {
+		_ = d.after(ctx, d.err) // it was over before it began
+		return
+	}
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
@@ -68,7 +74,14 @@ func (d *download) run(ctx context.Context, slots chan struct{}) {
 	}
 	release := sync.OnceFunc(func() { <-slots })
 	defer release()
-	d.end(d.transfer(ctx, release))
+	err := d.hook(ctx, d.fetch.o.Hooks.Start)
+	if err == nil {
+		err = d.resolve(ctx)
+	}
+	if err == nil {
+		err = d.transfer(ctx, release)
+	}
+	d.end(d.after(ctx, err))
 }
 
 func (d *download) end(err error) {
@@ -114,6 +127,8 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	case <-tor.Done():
 	case err := <-failed:
 		return err
+	case <-d.stalled(workCtx, &work, tor.Left):
+		return &codedError{ExUnavailable, fmt.Errorf("nothing has come for %v", d.fetch.o.StopTimeout)}
 	case <-ctx.Done():
 		return fmt.Errorf("interrupted; run the same command again to go on: %w", ctx.Err())
 	}
@@ -124,7 +139,8 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	d.took = time.Since(start)
 	d.mu.Unlock()
 	release()
-	if err := d.hook(ctx); err != nil {
+	d.note("running the hook")
+	if err := d.hook(ctx, d.fetch.o.Hooks.whole(t)); err != nil {
 		return err
 	}
 	d.seed(ctx, tor)
@@ -135,6 +151,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 // error when there is nobody else to get the content from.
 func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torrent) <-chan error {
 	failed := make(chan error, 1)
+	tor.AddPeers("configured", d.target.peers)
 	for _, a := range d.announcers(tor) {
 		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
 		if tor.Left() == 0 {
@@ -167,8 +184,9 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 }
 
 func (d *download) mirrors(ctx context.Context, tor *swarm.Torrent) error {
+	each, all := d.fetch.o.conns(d.target.layout.Total)
 	f, err := httpfetch.New(httpfetch.Config{
-		Sink: tor, Mirrors: d.target.mirrors, Client: d.fetch.web.mirrors, MaxConnsPerHost: d.fetch.o.MaxConns,
+		Sink: tor, Mirrors: d.target.mirrors, Client: d.fetch.web.mirrors, MaxConnsPerHost: each, MaxConns: all,
 		GiveUp: true, Limiter: d.fetch.limits.fromMirrors(""), Log: d.log.Named("mirrors"),
 	})
 	if err != nil {
@@ -193,25 +211,6 @@ func (d *download) announcers(tor *swarm.Torrent) []*tracker.Announcer {
 		Local:      d.fetch.local,
 		HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
 	})}
-}
-
-// hook runs the operator's program with aria2's arguments.
-func (d *download) hook(ctx context.Context) error {
-	o := d.fetch.o
-	if o.Hook == "" {
-		return nil
-	}
-	d.note("running the hook")
-	t := d.target
-	first := filepath.Join(o.Dir, filepath.FromSlash(t.layout.Files[0].Path))
-	res, err := hook.Run(ctx, hook.Job{Command: o.Hook, GID: hook.GID(t.key), NumFiles: len(t.layout.Files), FirstPath: first, Timeout: time.Hour, Log: d.log.Named("hook"), Output: o.HookOutput})
-	if err != nil {
-		return fmt.Errorf("hook: %w", err)
-	}
-	if res.Code != 0 {
-		return fmt.Errorf("hook %s ended with exit code %d", o.Hook, res.Code)
-	}
-	return nil
 }
 
 // seed waits until the seeding limits are reached.
@@ -263,4 +262,33 @@ func (d *download) clean() error {
 	// Other downloads may still be there; then it stays.
 	_ = os.Remove(filepath.Dir(d.staging()))
 	return nil
+}
+
+// stalled is signalled when the count, of what is left, has not gone down for
+// StopTimeout. Without one it never is.
+func (d *download) stalled(ctx context.Context, g *errgroup.Group, left func() int64) <-chan struct{} {
+	limit := d.fetch.o.StopTimeout
+	if limit <= 0 {
+		return nil
+	}
+	out := make(chan struct{})
+	g.Go(func() error {
+		tick := time.NewTicker(min(limit, time.Second))
+		defer tick.Stop()
+		last, since := left(), time.Now()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+			if now := left(); now != last {
+				last, since = now, time.Now()
+			} else if time.Since(since) >= limit {
+				close(out)
+				return nil
+			}
+		}
+	})
+	return out
 }

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
+	"distd/pkg/httpfetch"
 	"distd/pkg/metalink"
 )
 
@@ -27,4 +29,21 @@ func locationOf(webSeed string, urls []metalink.URL) string {
 		}
 	}
 	return ""
+}
+
+// prefer puts the mirrors of some locations before all others. Tiers stay 0 or
+// more.
+func prefer(mirrors []httpfetch.Mirror, locations []string) {
+	worst := 0
+	is := func(m *httpfetch.Mirror) bool { return slices.Contains(locations, m.Location) }
+	for i := range mirrors {
+		if is(&mirrors[i]) {
+			worst = max(worst, mirrors[i].Tier+1)
+		}
+	}
+	for i := range mirrors {
+		if !is(&mirrors[i]) {
+			mirrors[i].Tier += worst
+		}
+	}
 }

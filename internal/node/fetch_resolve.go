@@ -8,10 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
+	"net/netip"
 	"net/url"
-	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +34,10 @@ type target struct {
 	hashes   map[string]string                 // of the whole file, by IANA name
 	mirrors  []httpfetch.Mirror
 	trackers [][]string
+	peers    []netip.AddrPort // that are known from the start
 	identity string
+	magnet   *magnet            // what it is must be asked of peers still
+	only     torrentfile.Ranges // of the layout's files; none is all
 }
 
 // web gets small documents for the fetch.
@@ -49,7 +52,9 @@ func newWeb(o FetchOptions) (*web, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &web{mirrors: httpfetch.NewClient(mirrorClient(o.Congestion, o.Version, way)), outward: way, o: o}, nil
+	c := mirrorClient(o.Congestion, o.Version, way)
+	c.Network = o.network()
+	return &web{mirrors: httpfetch.NewClient(c), outward: way, o: o}, nil
 }
 
 // shownInput is an input without the password that a URL may have in it.
@@ -66,44 +71,6 @@ const (
 	torrentGrace = 30 * time.Second // for a metalink's torrent when there are mirrors too, as aria2 waits
 	urlPiece     = 1 << 20          // piece length of a plain URL, which has no hashes
 )
-
-// resolve finds out what an input is.
-func (w *web) resolve(ctx context.Context, in string) ([]*target, error) {
-	u, err := url.Parse(in)
-	if err != nil || u.Scheme == "" || !strings.Contains(in, "://") {
-		b, err := os.ReadFile(in)
-		if err != nil {
-			return nil, err
-		}
-		return w.document(ctx, b)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil, coded(ExUsage, fmt.Errorf("scheme %q is not one of http and https", u.Scheme))
-	}
-	if isDocument(u.Path, "") {
-		b, err := w.get(ctx, in, maxTorrent)
-		if err != nil {
-			return nil, coded(ExUnavailable, err)
-		}
-		return w.document(ctx, b)
-	}
-	// The connections that the download will want are made while the server is
-	// asked what it has.
-	w.mirrors.Warm(in, warmConns)
-	info, err := httpfetch.Probe(ctx, w.mirrors, in)
-	if err != nil {
-		return nil, coded(ExUnavailable, err)
-	}
-	if isDocument("", info.ContentType) {
-		b, err := w.get(ctx, in, maxTorrent)
-		if err != nil {
-			return nil, coded(ExUnavailable, err)
-		}
-		return w.document(ctx, b)
-	}
-	t, err := w.plain(in, u, info)
-	return []*target{t}, err
-}
 
 func isDocument(p, contentType string) bool {
 	contentType, _, _ = strings.Cut(contentType, ";")
@@ -130,7 +97,9 @@ func distinct(all []*target) ([]*target, error) {
 			same.mirrors = append(same.mirrors, t.mirrors...)
 			continue
 		}
-		if err := taken.Add(t.name); err != nil {
+		if t.layout == nil && t.magnet != nil {
+			// Its name is not known yet.
+		} else if err := taken.Add(t.name); err != nil {
 			return nil, fmt.Errorf("two different downloads would have one name: %w; fetch them into different folders with -d", err)
 		}
 		first[t.key] = t
@@ -146,7 +115,7 @@ func (w *web) document(ctx context.Context, b []byte) ([]*target, error) {
 		if err != nil {
 			return nil, coded(ExDataErr, err)
 		}
-		out := torrentTarget(t)
+		out := w.torrentTarget(t)
 		w.restrict(out)
 		return []*target{out}, nil
 	}
@@ -175,12 +144,15 @@ func (w *web) get(ctx context.Context, u string, limit int64) ([]byte, error) {
 }
 
 // torrentTarget is the download of a torrent: from its peers and web seeds.
-func torrentTarget(t *torrentfile.Torrent) *target {
+func (w *web) torrentTarget(t *torrentfile.Torrent) *target {
 	out := &target{
 		name: t.Name, torrent: t, layout: t.Layout, trackers: t.Announce, key: hex.EncodeToString(t.InfoHash[:]),
 		verify: func(i int, data []byte) bool { return sha1.Sum(data) == t.PieceHash(i) },
 	}
 	out.identity = out.key
+	if len(w.o.Trackers) > 0 && !t.Private {
+		out.trackers = append(slices.Clone(out.trackers), w.o.Trackers)
+	}
 	for _, ws := range t.WebSeeds {
 		out.mirrors = append(out.mirrors, webSeed(t, ws))
 	}
@@ -210,13 +182,14 @@ func (w *web) metalinkTarget(ctx context.Context, f *metalink.File) (*target, er
 			mirrors = append(mirrors, httpfetch.Mirror{URL: u.URL, FileURL: func(string) string { return u.URL }, Tier: tier, Location: u.Location})
 		}
 	}
+	prefer(mirrors, w.o.Prefer)
 	mirrors, refused := allow(mirrors, w.o.Locations)
 	t, err := w.torrentOf(ctx, f, len(mirrors) > 0)
 	if err != nil {
 		return nil, err
 	}
 	if t != nil {
-		out := torrentTarget(t)
+		out := w.torrentTarget(t)
 		for i := range out.mirrors {
 			out.mirrors[i].Location = locationOf(out.mirrors[i].URL, f.URLs)
 		}
@@ -309,26 +282,6 @@ func pieceVerifier(p *metalink.Pieces) (func(int, []byte) bool, error) {
 		return nil, fmt.Errorf("piece hashes of type %q are not known (sha-1 and sha-256 are)", p.Type)
 	}
 	return func(i int, data []byte) bool { return i < len(p.Hashes) && sum(data) == p.Hashes[i] }, nil
-}
-
-// plain is the download of a bare URL.
-func (w *web) plain(in string, u *url.URL, info httpfetch.Info) (*target, error) {
-	name := path.Base(u.Path)
-	if name == "." || name == "/" {
-		name = "index.html"
-	}
-	if err := names.ReleaseName(name); err != nil {
-		return nil, err
-	}
-	if info.Length < 0 {
-		return nil, errors.New("the server does not say how long the file is, so that a part of it could pass for the whole")
-	}
-	t := &target{name: name, hashes: map[string]string{}, mirrors: []httpfetch.Mirror{{
-		URL: in, FileURL: func(string) string { return in }, NoRanges: !info.Ranges, ETag: info.ETag, LastModified: info.LastModified,
-	}}}
-	maps.Copy(t.hashes, info.Digest)
-	id := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s", in, info.Length, info.ETag, info.LastModified))
-	return t, t.cut(info.Length, urlPiece, hex.EncodeToString(id[:]))
 }
 
 // cut gives a target without a torrent its pieces and its identity.

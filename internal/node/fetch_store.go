@@ -115,6 +115,12 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 		return &movable{store: old, complete: true}, nil
 	}
 	dir := d.staging()
+	if d.fetch.o.Check {
+		// What is not recorded is hashed.
+		if err := os.Remove(filepath.Join(dir, "progress")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "content"), 0o755); err != nil {
 		return nil, err
 	}
@@ -148,7 +154,11 @@ func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 	}
 	if t.verify == nil {
 		if err := checkFile(path, t.layout.Total, t.hashes); err != nil {
-			return nil, fmt.Errorf("%w: %s is there already and is not known to be this download (%w); move it away, or choose another folder with -d", fs.ErrExist, path, err)
+			if d.fetch.o.Overwrite || d.fetch.o.Check && len(t.hashes) > 0 {
+				d.log.Info("a file of this name is replaced when the download is whole", zap.Error(err))
+				return nil, nil
+			}
+			return nil, fmt.Errorf("%w: %s is there already and is not known to be this download (%w); move it away, choose another folder with -d, or let it be replaced with -allow-overwrite", fs.ErrExist, path, err)
 		}
 		return d.final(true)
 	}
@@ -197,7 +207,7 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 	staged := filepath.Join(d.staging(), "content", t.name)
 	if t.verify == nil && len(t.hashes) > 0 {
 		if err := checkFile(staged, t.layout.Total, t.hashes); err != nil {
-			return errors.Join(fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err), d.clean())
+			return errors.Join(&codedError{ExDataErr, fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err)}, d.clean())
 		}
 	}
 	final := filepath.Join(d.fetch.o.Dir, t.name)

@@ -51,16 +51,16 @@ func TestFetchRefusals(t *testing.T) {
 		code  int
 		want  string
 	}{
-		{f.URL + "/endless.torrent", node.ExUnavailable, "more than"},
-		{f.URL + "/endless.meta4", node.ExUnavailable, "more than"},
-		{f.URL + "/away.torrent", node.ExUnavailable, "redirect to another host refused"},
-		{f.URL + "/missing.torrent", node.ExUnavailable, "404"},
-		{f.URL + "/missing.tar", node.ExUnavailable, "404"},
+		{f.URL + "/endless.torrent", node.ExProtocol, "more than"},
+		{f.URL + "/endless.meta4", node.ExProtocol, "more than"},
+		{f.URL + "/away.torrent", node.ExProtocol, "redirect to another host refused"},
+		{f.URL + "/missing.torrent", node.ExNoInput, "404"},
+		{f.URL + "/missing.tar", node.ExNoInput, "404"},
 		{f.URL + "/page.torrent", node.ExDataErr, "neither a torrent nor a metalink"},
 		{f.URL + "/millions.torrent", node.ExDataErr, "more than the limit of"},
-		{metalink("wrong.meta4", "/wrong.tar"), node.ExUnavailable, "did not verify"},
-		{metalink("200.meta4", "/200.tar"), node.ExUnavailable, "200"},
-		{metalink("302.meta4", "/302.tar"), node.ExUnavailable, "redirect to another host refused"},
+		{metalink("wrong.meta4", "/wrong.tar"), node.ExDataErr, "did not verify"},
+		{metalink("200.meta4", "/200.tar"), node.ExProtocol, "200"},
+		{metalink("302.meta4", "/302.tar"), node.ExProtocol, "redirect to another host refused"},
 	} {
 		dir := t.TempDir()
 		_, stderr, code := run(t, bin, "fetch", "-d", dir, "-listen=", "-seed-time=0", c.input)
