@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -42,10 +41,7 @@ func (d *download) note(state string) {
 func (d *download) state() FetchState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := FetchState{Name: d.target.name, State: d.text, Path: d.path, Seconds: d.took.Seconds()}
-	if d.target.layout != nil {
-		s.Size = d.target.layout.Total
-	}
+	s := FetchState{Name: d.target.name, State: d.text, Size: d.target.bytes(), Path: d.path, Seconds: d.took.Seconds()}
 	if d.err != nil {
 		s.Error = d.err.Error()
 	}
@@ -79,6 +75,9 @@ func (d *download) run(ctx context.Context, slots chan struct{}) {
 		err = d.resolve(ctx)
 	}
 	if err == nil {
+		err = d.choose()
+	}
+	if err == nil {
 		err = d.transfer(ctx, release)
 	}
 	d.end(d.after(ctx, err))
@@ -104,7 +103,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	t := d.target
-	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Directing: st.complete, MirrorLimit: &d.fetch.limits.wan}
+	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Want: t.wanted(), Directing: st.complete && t.selected == nil, MirrorLimit: &d.fetch.limits.wan}
 	if t.torrent != nil {
 		spec.InfoBytes = t.torrent.InfoBytes
 	}
@@ -154,8 +153,8 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 	tor.AddPeers("configured", d.target.peers)
 	for _, a := range d.announcers(tor) {
 		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
-		if tor.Left() == 0 {
-			continue // it was complete from the start
+		if tor.Left() == 0 || d.target.unwanted() > 0 {
+			continue // it was complete from the start, or never will be
 		}
 		g.Go(func() error {
 			select {
@@ -184,7 +183,7 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 }
 
 func (d *download) mirrors(ctx context.Context, tor *swarm.Torrent) error {
-	each, all := d.fetch.o.conns(d.target.layout.Total)
+	each, all := d.fetch.o.conns(d.target.bytes())
 	f, err := httpfetch.New(httpfetch.Config{
 		Sink: tor, Mirrors: d.target.mirrors, Client: d.fetch.web.mirrors, MaxConnsPerHost: each, MaxConns: all,
 		GiveUp: true, Limiter: d.fetch.limits.fromMirrors(""), Log: d.log.Named("mirrors"),
@@ -206,7 +205,11 @@ func (d *download) announcers(tor *swarm.Torrent) []*tracker.Announcer {
 	}
 	return []*tracker.Announcer{tracker.NewAnnouncer(tracker.AnnouncerConfig{
 		Tiers: t.trackers, InfoHash: t.infoHash(), PeerID: d.fetch.peerID, Port: d.fetch.port,
-		Stats:      func() tracker.Stats { return announceStats(tor) },
+		Stats: func() tracker.Stats {
+			s := announceStats(tor)
+			s.Left += t.unwanted()
+			return s
+		},
 		Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
 		Local:      d.fetch.local,
 		HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
@@ -227,7 +230,7 @@ func (d *download) seed(ctx context.Context, tor *swarm.Torrent) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if o.SeedRatio > 0 && float64(tor.Stats().Uploaded) >= o.SeedRatio*float64(d.target.layout.Total) {
+		if o.SeedRatio > 0 && float64(tor.Stats().Uploaded) >= o.SeedRatio*float64(d.target.bytes()) {
 			return
 		}
 		select {
@@ -251,18 +254,13 @@ func (t *target) accept() func(int, []byte) bool {
 
 // staging is where the unfinished download lies.
 func (d *download) staging() string {
-	return filepath.Join(d.fetch.o.Dir, ".distd-fetch", d.target.key)
+	return filepath.Join(d.fetch.o.Dir, stagingFolder, d.target.key)
 }
 
-// clean takes the staging folder away, and the folder above when it is empty.
-func (d *download) clean() error {
-	if err := os.RemoveAll(d.staging()); err != nil {
-		return err
-	}
-	// Other downloads may still be there; then it stays.
-	_ = os.Remove(filepath.Dir(d.staging()))
-	return nil
-}
+// stagingFolder is the folder of all unfinished downloads.
+const stagingFolder = ".distd-fetch"
+
+func (d *download) finalPath() string { return filepath.Join(d.fetch.o.Dir, d.target.name) }
 
 // stalled is signalled when the count, of what is left, has not gone down for
 // StopTimeout. Without one it never is.

@@ -75,6 +75,9 @@ func (t *target) hookFiles() (n int, first string) {
 	if t.layout == nil {
 		return 0, ""
 	}
+	if t.selected != nil {
+		return t.selected.count, t.selected.first
+	}
 	return len(t.layout.Files), t.layout.Files[0].Path
 }
 

@@ -16,7 +16,7 @@ type FetchOptions struct {
 	// Inputs are files or URLs of torrents and metalinks, magnet links, and plain
 	// URLs. One may have several URLs of one file, with tabs between them.
 	Inputs []string
-	Dir    string   // where the downloads go
+	Dir    string // where the downloads go
 	// Output is the name of what plain URLs name, which are mirrors of one file
 	// then. Empty: the URL's own name.
 	Output string

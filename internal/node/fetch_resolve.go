@@ -37,7 +37,9 @@ type target struct {
 	peers    []netip.AddrPort // that are known from the start
 	identity string
 	magnet   *magnet            // what it is must be asked of peers still
-	only     torrentfile.Ranges // of the layout's files; none is all
+	only     torrentfile.Ranges // of the layout's files, by the magnet link or the metalink; none is all
+	within   bool               // the operator's selection was of the metalink's files
+	selected *selection         // what comes of it; nil: all is wanted
 }
 
 // web gets small documents for the fetch.
@@ -95,6 +97,9 @@ func distinct(all []*target) ([]*target, error) {
 	for _, t := range all {
 		if same := first[t.key]; same != nil {
 			same.mirrors = append(same.mirrors, t.mirrors...)
+			if same.only = append(same.only, t.only...); len(t.only) == 0 {
+				same.only = nil
+			}
 			continue
 		}
 		if t.layout == nil && t.magnet != nil {
@@ -123,11 +128,18 @@ func (w *web) document(ctx context.Context, b []byte) ([]*target, error) {
 	if err != nil {
 		return nil, coded(ExDataErr, fmt.Errorf("neither a torrent nor a metalink: %w", err))
 	}
+	files, err := w.selectFiles(doc)
+	if err != nil {
+		return nil, err
+	}
 	var out []*target
-	for i := range doc.Files {
-		t, err := w.metalinkTarget(ctx, &doc.Files[i])
+	for i := range files {
+		t, err := w.metalinkTarget(ctx, &files[i])
 		if err != nil {
-			return nil, fmt.Errorf("file %q: %w", doc.Files[i].Name, err)
+			return nil, fmt.Errorf("file %q: %w", files[i].Name, err)
+		}
+		if len(files) < len(doc.Files) {
+			t.onlyFile(&files[i])
 		}
 		out = append(out, t)
 	}

@@ -27,7 +27,7 @@ import (
 type movable struct {
 	mu    sync.RWMutex
 	store *pieces.Store
-	// complete says that all the content was there at the start.
+	// complete says that all the content that is wanted was there at the start.
 	complete bool
 }
 
@@ -89,7 +89,11 @@ func (m *movable) move(do func() error, open func() (*pieces.Store, error)) erro
 
 // final opens the content below its final name, to be read only.
 func (d *download) final(complete bool) (*pieces.Store, error) {
-	return pieces.Open(pieces.Config{Dir: d.fetch.o.Dir, Layout: d.target.layout, Identity: identity(d.target.identity), Verify: d.target.recovered(),
+	l, err := d.target.onDisk(d.beside())
+	if err != nil {
+		return nil, err
+	}
+	return pieces.Open(pieces.Config{Dir: d.fetch.o.Dir, Layout: l, Identity: identity(d.target.identity), Verify: d.target.recovered(),
 		ReadOnly: true, Complete: complete, Log: d.log})
 }
 
@@ -110,7 +114,7 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && old.Have().Count() == t.layout.NumPieces() {
+	if old != nil && t.has(old.Have().Has) {
 		d.setPath()
 		return &movable{store: old, complete: true}, nil
 	}
@@ -124,7 +128,11 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "content"), 0o755); err != nil {
 		return nil, err
 	}
-	st, err := pieces.Open(pieces.Config{Dir: filepath.Join(dir, "content"), Layout: t.layout, Identity: identity(t.identity), Verify: t.recovered(),
+	l, err := t.onDisk(besideFolder)
+	if err != nil {
+		return nil, err
+	}
+	st, err := pieces.Open(pieces.Config{Dir: filepath.Join(dir, "content"), Layout: l, Identity: identity(t.identity), Verify: t.recovered(),
 		ProgressFile: filepath.Join(dir, "progress"), Log: d.log})
 	if err != nil {
 		return nil, err
@@ -145,7 +153,7 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 // is nothing.
 func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 	t := d.target
-	path := filepath.Join(d.fetch.o.Dir, t.name)
+	path := d.finalPath()
 	if _, err := os.Lstat(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
@@ -176,7 +184,7 @@ func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 func takeOver(ctx context.Context, from, to *pieces.Store, t *target) error {
 	have, there := from.Have(), to.Have()
 	for i := range t.layout.NumPieces() {
-		if !have.Has(i) || there.Has(i) {
+		if !have.Has(i) || there.Has(i) || t.selected != nil && !t.selected.pieces[i] {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -210,9 +218,7 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 			return errors.Join(&codedError{ExDataErr, fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err)}, d.clean())
 		}
 	}
-	final := filepath.Join(d.fetch.o.Dir, t.name)
-	move := func() error { return replace(staged, final, filepath.Join(d.staging(), "old")) }
-	if err := st.move(move, func() (*pieces.Store, error) { return d.final(true) }); err != nil {
+	if err := st.move(d.place, func() (*pieces.Store, error) { return d.final(true) }); err != nil {
 		return err
 	}
 	d.setPath()
@@ -246,7 +252,7 @@ func replace(from, to, aside string) error {
 func (d *download) setPath() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.path = filepath.Join(d.fetch.o.Dir, d.target.name)
+	d.path = d.finalPath()
 }
 
 // checkFile compares a file with its size and its strongest known hash.

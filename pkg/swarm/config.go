@@ -147,6 +147,9 @@ type Spec struct {
 	// several goroutines at once.
 	Verify func(piece int, data []byte) bool
 	Store  PieceStore
+	// Want says which pieces are to be fetched; nil means all. Of others, those
+	// that are there are sent to peers.
+	Want func(piece int) bool
 	// Directing makes this node a directing seed: it advertises nothing
 	// wholesale but shows each peer a few pieces at a time.
 	Directing bool

@@ -142,7 +142,7 @@ func (t *Torrent) greet(c *conn) {
 		if c.s.Fast {
 			c.w.Send(wire.HaveNone)
 		}
-	case t.pick.Done() && c.s.Fast && len(t.broken) == 0:
+	case t.pick.Complete() && c.s.Fast && len(t.broken) == 0:
 		c.w.Send(wire.HaveAll)
 	default:
 		t.sendBitfield(c)

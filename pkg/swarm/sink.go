@@ -29,10 +29,10 @@ func (t *Torrent) Layout() *layout.Layout { return t.spec.Layout }
 // InfoHash names the torrent.
 func (t *Torrent) InfoHash() [20]byte { return t.spec.InfoHash }
 
-// Done is closed when every piece is there and durable.
+// Done is closed when every piece that is wanted is there and durable.
 func (t *Torrent) Done() <-chan struct{} { return t.done }
 
-// Left is the number of bytes of the pieces that are still missing. It costs
+// Left is the number of bytes of the wanted pieces that are still missing. It costs
 // nothing and may be called from anywhere.
 func (t *Torrent) Left() int64 { return t.left.Load() }
 

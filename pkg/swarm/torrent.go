@@ -23,12 +23,12 @@ type Torrent struct {
 	box     *mailbox
 	limits  wire.Limits
 	served  *pieceSet
-	done    chan struct{} // closed when all is there and durable
+	done    chan struct{} // closed when all that is wanted is there and durable
 	closed  chan struct{} // closed by Close
 	changed chan struct{}
 	queued  queued
 	began   time.Time
-	left    atomic.Int64 // bytes of the pieces that are missing
+	left    atomic.Int64 // bytes of the wanted pieces that are missing
 	share   atomic.Int64 // bytes that are for this node to fetch from mirrors
 	careful atomic.Bool  // some pieces cannot be read
 	// mirrored are the bytes that have come from mirrors.
@@ -72,13 +72,16 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 		last = s.Layout.PieceSize(n - 1)
 	}
 	t.pick = picker.New(picker.Config{
-		Pieces: n, PieceLength: s.Layout.PieceLength, LastLength: last, Have: have.Has, Directing: s.Directing,
+		Pieces: n, PieceLength: s.Layout.PieceLength, LastLength: last, Have: have.Has, Want: s.Want, Directing: s.Directing,
 		OneCopy: s.OneCopy, Contended: s.Fetchers > 0, ID: seedID(e.cfg.PeerID), Grow: t.grow, Seed: uint64(time.Now().UnixNano()),
 	})
-	t.left.Store(s.Layout.Total)
-	for i := range have.Ones() {
-		t.served.set(i)
-		t.left.Add(-s.Layout.PieceSize(i))
+	for i := range n {
+		switch {
+		case have.Has(i):
+			t.served.set(i)
+		case s.Want == nil || s.Want(i):
+			t.left.Add(s.Layout.PieceSize(i))
+		}
 	}
 	t.updateShare()
 	t.limits = wire.Limits{

@@ -141,6 +141,8 @@ func (t *Torrent) lose(i int) {
 	}
 	t.served.clear(i)
 	t.pick.Lost(i)
-	t.left.Add(t.spec.Layout.PieceSize(i))
+	if t.spec.Want == nil || t.spec.Want(i) {
+		t.left.Add(t.spec.Layout.PieceSize(i))
+	}
 	t.signalChanged()
 }

@@ -55,7 +55,7 @@ func (p *Picker) tellNews(now time.Duration) {
 	for _, pe := range p.peers {
 		// Of directing seeds only such know what the other has.
 		knows := pe.view.exempt == (p.dir != nil)
-		if p.Done() && pe.kin && knows && !pe.wholesale && !pe.toldAll {
+		if p.Complete() && pe.kin && knows && !pe.wholesale && !pe.toldAll {
 			pe.news, pe.toldAll = pe.news[:0], true
 			p.acts = append(p.acts, Action{Kind: TellAll, Peer: pe})
 		}

@@ -139,7 +139,7 @@ func (p *Picker) SetHave(pe *Peer, i int, now time.Duration) {
 	pe.count++
 	p.avail[i]++
 	p.had.set(i)
-	if !p.have.has(i) {
+	if p.lacks(i) {
 		pe.wanted++
 	}
 	p.theyHave(pe, i)

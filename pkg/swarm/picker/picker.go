@@ -18,6 +18,8 @@ type Config struct {
 	LastLength  int64
 	// Have says which pieces are there already; nil means none.
 	Have func(piece int) bool
+	// Want says which pieces are ever to be fetched; nil means all.
+	Want func(piece int) bool
 	// Directing makes Reveals hand out the pieces to leaves.
 	Directing bool
 	// ID tells directing seeds of one swarm apart, so that they can split the
@@ -58,6 +60,11 @@ type Picker struct {
 	claimed bitset
 	single  bitset // bad from a mixture of peers: fetch from one only
 	all     bitset
+
+	// unwanted are the pieces that are left where they are, and lacking is the
+	// number of the others that are missing.
+	unwanted bitset
+	lacking  int
 
 	haveCount, freeCount int
 	avail                []int32 // peers that have the piece
@@ -100,7 +107,7 @@ func New(cfg Config) *Picker {
 	p := &Picker{
 		cfg: cfg, own: fetchState{id: cfg.ID}, rng: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Pieces))),
 		have: newBitset(cfg.Pieces), free: newBitset(cfg.Pieces), claimed: newBitset(cfg.Pieces),
-		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces), had: newBitset(cfg.Pieces),
+		single: newBitset(cfg.Pieces), all: newBitset(cfg.Pieces), had: newBitset(cfg.Pieces), unwanted: newBitset(cfg.Pieces),
 		avail: make([]int32, cfg.Pieces), active: make(map[int]*piece),
 	}
 	if cfg.Directing {
@@ -111,13 +118,17 @@ func New(cfg Config) *Picker {
 	}
 	for i := range cfg.Pieces {
 		p.all.set(i)
+		if cfg.Want != nil && !cfg.Want(i) {
+			p.unwanted.set(i)
+		}
 		if cfg.Have != nil && cfg.Have(i) {
 			p.have.set(i)
 			p.haveCount++
 			p.reveal(i)
-		} else {
+		} else if !p.unwanted.has(i) {
 			p.free.set(i)
 			p.freeCount++
+			p.lacking++
 		}
 	}
 	return p
@@ -129,8 +140,14 @@ func (p *Picker) Has(i int) bool { return p.have.has(i) }
 // Count is the number of pieces that are there.
 func (p *Picker) Count() int { return p.haveCount }
 
-// Done reports whether every piece is there.
-func (p *Picker) Done() bool { return p.haveCount == p.cfg.Pieces }
+// Done reports whether every piece is there that is wanted.
+func (p *Picker) Done() bool { return p.lacking == 0 }
+
+// Complete reports whether every piece is there, wanted or not.
+func (p *Picker) Complete() bool { return p.haveCount == p.cfg.Pieces }
+
+// lacks reports whether the piece is missing and wanted.
+func (p *Picker) lacks(i int) bool { return !p.have.has(i) && !p.unwanted.has(i) }
 
 // Buffered reports whether piece i holds a buffer; see Active.
 func (p *Picker) Buffered(i int) bool { return p.active[i] != nil }
@@ -157,7 +174,7 @@ func (p *Picker) take(i int) {
 }
 
 func (p *Picker) giveBack(i int) {
-	if !p.free.has(i) && !p.have.has(i) && !p.claimed.has(i) {
+	if !p.free.has(i) && p.lacks(i) && !p.claimed.has(i) {
 		p.free.set(i)
 		p.freeCount++
 	}
@@ -173,13 +190,16 @@ func (p *Picker) Got(i int) []Cancel {
 	p.take(i)
 	p.claimed.clear(i)
 	p.single.clear(i)
-	p.have.set(i)
-	p.haveCount++
-	for _, pe := range p.peers {
-		if pe.have.has(i) {
-			pe.wanted--
+	if p.lacks(i) {
+		p.lacking--
+		for _, pe := range p.peers {
+			if pe.have.has(i) {
+				pe.wanted--
+			}
 		}
 	}
+	p.have.set(i)
+	p.haveCount++
 	p.reveal(i)
 	return cancels
 }
@@ -193,9 +213,12 @@ func (p *Picker) Lost(i int) {
 	p.haveCount--
 	p.endgame = false
 	p.giveBack(i)
-	for _, pe := range p.peers {
-		if pe.have.has(i) {
-			pe.wanted++
+	if p.lacks(i) {
+		p.lacking++
+		for _, pe := range p.peers {
+			if pe.have.has(i) {
+				pe.wanted++
+			}
 		}
 	}
 	p.Hide(i)
