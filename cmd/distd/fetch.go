@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
@@ -33,6 +34,8 @@ func fetchFlags() []cli.Flag {
 		&cli.StringFlag{Name: "select-file", Usage: "fetch only these files of a torrent, counted from 1, such as `1,3,5-8`"},
 		&cli.StringFlag{Name: "checksum", Usage: "what the file that URLs name must have, as `TYPE=DIGEST`: sha-512, sha-256, sha-1 or md5"},
 		&cli.BoolFlag{Name: "V", Aliases: []string{"check-integrity"}, Usage: "hash all that is there already, and fetch what is not as it should be"},
+		&cli.BoolFlag{Name: "follow", Usage: "stay, and fetch each new version of the torrent or metalink at the URL"},
+		&cli.DurationFlag{Name: "follow-interval", Usage: "`TIME` between two looks for a new version, such as 30s; a distd tells of one at once", Value: time.Minute},
 		&cli.BoolFlag{Name: "allow-overwrite", Usage: "replace a file in the way, whatever it is, when the download is whole"},
 		&cli.IntFlag{Name: "j", Aliases: []string{"max-concurrent-downloads"}, Usage: "downloads at once; those that only seed do not count", Value: 5},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers: auto for the first free port from 6881 to 6999, empty for none", Value: node.AnyPort},
@@ -97,6 +100,16 @@ func runFetch(ctx context.Context, cmd *cli.Command) error {
 	o.HookOutput = cmd.Root().ErrWriter
 	b := newBar(cmd.Root().ErrWriter, "")
 	quiet := cmd.Bool("q")
+	if cmd.Bool("follow") {
+		return node.Follow(ctx, o, func(states []node.FetchState) {
+			switch {
+			case cmd.Bool("json"):
+				_ = printJSON(cmd, states)
+			case !quiet:
+				printStates(cmd, states)
+			}
+		})
+	}
 	if !quiet {
 		o.Report = func(states []node.FetchState) { draw(b, states) }
 	}

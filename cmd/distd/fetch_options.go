@@ -25,6 +25,7 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 		AuthFile: cmd.String("auth-file"), Proxy: cmd.String("proxy"), IPv4: cmd.Bool("disable-ipv6"), Check: cmd.Bool("V"), Overwrite: cmd.Bool("allow-overwrite"),
 		Encryption: cmd.String("encryption"), Parallel: cmd.Int("j"), MaxConns: cmd.Int("x"), Split: cmd.Int("s"), Congestion: "bbr", Version: version(), SeedTime: -1,
 		Prefer: cmd.StringSlice("metalink-location"), Trackers: cmd.StringSlice("bt-tracker"), StopTimeout: time.Duration(cmd.Int("bt-stop-timeout")) * time.Second,
+		Interval: cmd.Duration("follow-interval"),
 		Hooks: node.FetchHooks{
 			Start: cmd.String("on-download-start"), Whole: cmd.String("on-bt-download-complete"), Complete: cmd.String("on-download-complete"),
 			Error: cmd.String("on-download-error"), Stop: cmd.String("on-download-stop"),
@@ -162,6 +163,8 @@ func fetchChecks(cmd *cli.Command, o *node.FetchOptions) error {
 		return usagef("client-cert and client-key go together")
 	case o.MaxConns < 1:
 		return usagef("x must be 1 or more")
+	case o.Interval < time.Second:
+		return usagef("follow-interval must be 1s or more")
 	case o.Parallel < 1:
 		return usagef("j must be 1 or more")
 	case o.Split < 0:

@@ -23,6 +23,10 @@ type download struct {
 	target *target
 	log    *zap.Logger
 	err    error
+	// Of Follow: what to do before the content takes its final name, and when it
+	// is there and its hook has run. known is content whose hook has run before.
+	switching, placed func()
+	known             bool
 
 	mu      sync.Mutex
 	text    string
@@ -70,7 +74,10 @@ func (d *download) run(ctx context.Context, slots chan struct{}) {
 	}
 	release := sync.OnceFunc(func() { <-slots })
 	defer release()
-	err := d.hook(ctx, d.fetch.o.Hooks.Start)
+	var err error
+	if !d.known {
+		err = d.hook(ctx, d.fetch.o.Hooks.Start)
+	}
 	if err == nil {
 		err = d.resolve(ctx)
 	}
@@ -138,9 +145,14 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	d.took = time.Since(start)
 	d.mu.Unlock()
 	release()
-	d.note("running the hook")
-	if err := d.hook(ctx, d.fetch.o.Hooks.whole(t)); err != nil {
-		return err
+	if !d.known || !st.complete {
+		d.note("running the hook")
+		if err := d.hook(ctx, d.fetch.o.Hooks.whole(t)); err != nil {
+			return err
+		}
+	}
+	if d.placed != nil {
+		d.placed()
 	}
 	d.seed(ctx, tor)
 	return nil

@@ -66,6 +66,9 @@ type FetchOptions struct {
 	Congestion string
 	Version    string
 	Log        *zap.Logger
+	// Interval is how often Follow looks for a new version where no event tells it
+	// of one.
+	Interval time.Duration
 	// Report is called from one goroutine, several times a second.
 	Report func([]FetchState)
 }

@@ -218,6 +218,9 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 			return errors.Join(&codedError{ExDataErr, fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err)}, d.clean())
 		}
 	}
+	if d.switching != nil {
+		d.switching()
+	}
 	if err := st.move(d.place, func() (*pieces.Store, error) { return d.final(true) }); err != nil {
 		return err
 	}

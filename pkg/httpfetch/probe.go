@@ -106,19 +106,50 @@ func Get(ctx context.Context, c *Client, rawurl string, w io.Writer, limit int64
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := get(ctx, c, u, w, limit)
+	info, err := get(ctx, c, u, nil, w, limit)
 	if err != nil {
 		return Info{}, fmt.Errorf("get %s: %w", displayName(u), err)
 	}
 	return info, nil
 }
 
-func get(ctx context.Context, c *Client, u *url.URL, w io.Writer, limit int64) (Info, error) {
-	resp, final, err := c.do(ctx, http.MethodGet, u, nil)
+// GetChanged is Get for a document that was read before, when its server told
+// the old info: nothing is written, and changed is false, when it says that the
+// document is still the same.
+func GetChanged(ctx context.Context, c *Client, rawurl string, old Info, w io.Writer, limit int64) (info Info, changed bool, err error) {
+	u, err := parseBase(rawurl)
+	if err != nil {
+		return Info{}, false, err
+	}
+	h := http.Header{}
+	if old.ETag != "" {
+		h.Set("If-None-Match", old.ETag)
+	}
+	if old.LastModified != "" {
+		h.Set("If-Modified-Since", old.LastModified)
+	}
+	info, err = get(ctx, c, u, h, w, limit)
+	switch {
+	case errors.Is(err, errNotModified):
+		return old, false, nil
+	case err != nil:
+		return Info{}, false, fmt.Errorf("get %s: %w", displayName(u), err)
+	}
+	return info, true, nil
+}
+
+// errNotModified is the answer to a condition that was given.
+var errNotModified = errors.New("not modified")
+
+func get(ctx context.Context, c *Client, u *url.URL, h http.Header, w io.Writer, limit int64) (Info, error) {
+	resp, final, err := c.do(ctx, http.MethodGet, u, h)
 	if err != nil {
 		return Info{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusNotModified && len(h) > 0 {
+		return Info{}, errNotModified
+	}
 	if resp.StatusCode != http.StatusOK {
 		if err := checkStatus(resp, time.Now()); err != nil {
 			return Info{}, err
