@@ -37,7 +37,10 @@ func (w *web) urls(ctx context.Context, in []string) ([]*target, error) {
 		return w.remote(ctx, in[0])
 	}
 	t, err := w.plain(ctx, in, infos)
-	return []*target{t}, err
+	if err != nil {
+		return nil, err
+	}
+	return []*target{t}, nil
 }
 
 // probe asks all servers. One that does not answer, or answers that it has
@@ -73,7 +76,7 @@ func (w *web) plain(ctx context.Context, in []string, infos []httpfetch.Info) (*
 			continue // it did not answer
 		}
 		if info.Length < 0 {
-			return nil, fmt.Errorf("%s: the server does not say how long the file is, so that a part of it could pass for the whole", shownInput(in[i]))
+			return nil, &codedError{ExProtocol, fmt.Errorf("%s: the server does not say how long the file is, so that a part of it could pass for the whole", shownInput(in[i]))}
 		}
 		if first < 0 {
 			first, size = i, info.Length
@@ -116,7 +119,7 @@ func (t *target) addHashes(digest map[string]string) error {
 func (t *target) setName(output, in string) error {
 	if t.name = output; t.name != "" {
 		top, _, _ := strings.Cut(output, "/")
-		return errors.Join(names.ReleaseName(top), names.Path(output))
+		return coded(ExUsage, errors.Join(names.ReleaseName(top), names.Path(output)))
 	}
 	u, err := url.Parse(in)
 	if err != nil {
