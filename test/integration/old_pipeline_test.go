@@ -26,12 +26,12 @@ const oldMetalinkLine = `echo -e "external 100 https % https://bt.master.interne
 var oldTools = []struct {
 	name  string
 	stock func(*oldPipeline)
-	distd func(*oldPipeline) // nil where distd has no verb for it
+	distd func(*oldPipeline)
 }{
-	{"btmakemetafile", (*oldPipeline).mktorrent, nil},
+	{"btmakemetafile", (*oldPipeline).mktorrent, (*oldPipeline).distdTorrent},
 	{"metalink", (*oldPipeline).recordedMetalink, (*oldPipeline).distdMetalink},
 	{"web server", (*oldPipeline).nginx, (*oldPipeline).distdMaster},
-	{"bttrack", (*oldPipeline).opentracker, nil},
+	{"bttrack", (*oldPipeline).opentracker, (*oldPipeline).distdTracker},
 	{"aria2c of the datacenter", (*oldPipeline).aria2Seed, (*oldPipeline).fetchSeed},
 	{"aria2c of the endpoint", (*oldPipeline).aria2Leaf, (*oldPipeline).fetchLeaf},
 }
@@ -46,7 +46,7 @@ func TestOldPipelineSteps(t *testing.T) {
 			p := newOldPipeline(t)
 			for i, tool := range oldTools {
 				step := tool.stock
-				if replaced(i) && tool.distd != nil {
+				if replaced(i) {
 					step = tool.distd
 				}
 				step(p)
@@ -56,9 +56,7 @@ func TestOldPipelineSteps(t *testing.T) {
 	}
 	run("nothing replaced", func(int) bool { return false })
 	for i, tool := range oldTools {
-		if tool.distd != nil {
-			run(tool.name, func(tool int) bool { return tool == i })
-		}
+		run(tool.name, func(tool int) bool { return tool == i })
 	}
 	// The master makes its own torrent and metalink, so that those of the other
 	// verbs are used only without it.
@@ -104,6 +102,14 @@ func (p *oldPipeline) mktorrent() {
 	file := filepath.Join(p.dir, oldFile)
 	if out, stderr, code := run(p.t, need(p.t, "mktorrent"), "-a", p.announce(), "-o", file+".torrent", file); code != 0 {
 		p.t.Fatalf("mktorrent: %s%s", out, stderr)
+	}
+	p.readTorrent()
+}
+
+func (p *oldPipeline) distdTorrent() {
+	p.t.Helper()
+	if _, stderr, code := run(p.t, bin, "torrent", "create", p.announce(), filepath.Join(p.dir, oldFile)); code != 0 {
+		p.t.Fatalf("distd torrent create: %s", stderr)
 	}
 	p.readTorrent()
 }
@@ -202,6 +208,18 @@ func (p *oldPipeline) distdMaster() {
 
 func (p *oldPipeline) opentracker() { opentracker(p.t, p.tracker, p.hash) }
 
+func (p *oldPipeline) distdTracker() {
+	p.t.Helper()
+	start(p.t, bin, "tracker", "--dfile", filepath.Join(p.t.TempDir(), "dfile"), "--port", "6969", "--bind", p.tracker, "--reannounce_interval", "5")
+	await(p.t, 20*time.Second, "the tracker answers", func() bool {
+		nc, err := net.DialTimeout("tcp", p.tracker+":6969", time.Second)
+		if err == nil {
+			_ = nc.Close()
+		}
+		return err == nil
+	})
+}
+
 // aria2 runs aria2c as the old pipeline does.
 func (p *oldPipeline) aria2(dir string, more ...string) {
 	p.t.Helper()
@@ -212,7 +230,7 @@ func (p *oldPipeline) aria2(dir string, more ...string) {
 // fetch runs `distd fetch` in its place.
 func (p *oldPipeline) fetch(dir string, more ...string) {
 	p.t.Helper()
-	start(p.t, append([]string{bin, "fetch", "-seed-ratio=0.0", "-d", dir, "-listen=" + host(p.t) + ":6881", "-ca=" + p.cert, "-log-level=debug"}, more...)...)
+	start(p.t, append([]string{bin, "fetch", "--seed-ratio=0.0", "--disable-ipv6", "-V", "-d", dir, "-listen=" + host(p.t) + ":6881", "-ca=" + p.cert, "-log-level=debug"}, more...)...)
 }
 
 func (p *oldPipeline) aria2Seed() { p.aria2(p.seedDir, p.link) }
