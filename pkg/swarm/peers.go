@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -167,18 +166,6 @@ func (t *Torrent) sendBitfield(c *conn) {
 	}
 	c.w.SendBitfield(m)
 }
-
-// choker decides who is served. Trusted hosts all are: with choking the same
-// swarms needed twice the time.
-type choker interface {
-	Unchoke(peer netip.Addr) bool
-}
-
-type openToAll struct{}
-
-func (openToAll) Unchoke(netip.Addr) bool { return true }
-
-func (t *Torrent) choker() choker { return openToAll{} }
 
 func (ev batchEvent) apply(t *Torrent) {
 	<-ev.c.credits
