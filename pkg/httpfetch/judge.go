@@ -20,6 +20,11 @@ func newBreather() *breather {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
+// maxFruitless is how many connections to a mirror may fail with no whole piece
+// from it in between, while others seem to work: a server may break each of them
+// after a few bytes.
+const maxFruitless = 8
+
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
 }
@@ -35,7 +40,10 @@ func (f *Fetcher) failed(l *lane, flt *fault) {
 			working++
 		}
 	}
-	if flt.class <= busy && working > 0 && !m.health.onTrial() {
+	if flt.class == soft {
+		m.fruitless++
+	}
+	if flt.class <= busy && working > 0 && m.fruitless <= maxFruitless && !m.health.onTrial() {
 		// The others go on: the server may bear no more connections than these.
 		if l.firstAt.IsZero() || flt.class == busy {
 			m.refusedOne(now, working, flt.wait)
@@ -102,6 +110,7 @@ func (f *Fetcher) goodPiece(p *piece) {
 	for _, q := range p.parts {
 		m := f.mirrors[q.mirror]
 		m.good += q.n
+		m.fruitless = 0
 		if m.health.onTrial() {
 			f.log.Info("mirror works again", zap.String("mirror", m.name), zap.Int("tier", m.Tier))
 			f.poke()

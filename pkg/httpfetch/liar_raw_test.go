@@ -94,7 +94,9 @@ var rawLiars = []liarCase{
 	{name: "chunks of one byte", want: "chunked encoding", handler: raw(func(w io.Writer, s *memSink, off, n int64) {
 		partial(w, s, off, n, "Transfer-Encoding: chunked")
 		for _, b := range s.want[off : off+n] {
-			fmt.Fprintf(w, "1;%s\r\n%s\r\n", strings.Repeat("x", 1000), []byte{b})
+			if _, err := fmt.Fprintf(w, "1;%s\r\n%s\r\n", strings.Repeat("x", 1000), []byte{b}); err != nil {
+				return
+			}
 		}
 	})},
 	{name: "endless header lines", want: "64 KiB", handler: raw(func(w io.Writer, s *memSink, _, _ int64) {

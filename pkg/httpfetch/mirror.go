@@ -33,6 +33,7 @@ type mirror struct {
 	bytes, good, wasted     int64
 	requests, errors, bads  int64
 	lanes                   int
+	fruitless               int // connections that failed since its last good piece
 	lastErr                 string
 	lastErrAt, lastVerified time.Time
 }
