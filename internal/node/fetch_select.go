@@ -168,14 +168,17 @@ func (d *download) place() error {
 	staged := filepath.Join(d.staging(), "content")
 	s := d.target.selected
 	if s == nil {
-		return replace(filepath.Join(staged, d.target.name), d.finalPath(), filepath.Join(d.staging(), "old"))
+		if err := replace(filepath.Join(staged, d.target.name), d.finalPath(), d.aside()); err != nil {
+			return err
+		}
+		return d.keepOthers()
 	}
 	for i, f := range s.of.Files {
 		if !s.files[i] {
 			continue
 		}
 		name := filepath.FromSlash(f.Path)
-		if err := replace(filepath.Join(staged, name), filepath.Join(d.fetch.o.Dir, name), filepath.Join(d.staging(), "old")); err != nil {
+		if err := replace(filepath.Join(staged, name), filepath.Join(d.fetch.o.Dir, name), d.aside()); err != nil {
 			return err
 		}
 	}
@@ -187,7 +190,7 @@ func (d *download) place() error {
 func (d *download) clean() error {
 	if d.target.selected != nil {
 		content := filepath.Join(d.staging(), "content")
-		err := errors.Join(os.RemoveAll(filepath.Join(d.staging(), "old")), os.RemoveAll(filepath.Join(d.staging(), "progress")),
+		err := errors.Join(os.RemoveAll(d.aside()), os.RemoveAll(filepath.Join(d.staging(), "progress")),
 			os.RemoveAll(filepath.Join(content, d.target.name)))
 		for _, dir := range []string{content, d.staging(), filepath.Dir(d.staging())} {
 			_ = os.Remove(dir) // when nothing lies beside

@@ -110,6 +110,10 @@ func (t *target) recovered() func(int, []byte) bool {
 // part of it there, or an interrupted download.
 func (d *download) open(ctx context.Context) (*movable, error) {
 	t := d.target
+	// An earlier run may have been killed between replacing a folder and this.
+	if err := d.keepOthers(); err != nil {
+		return nil, err
+	}
 	old, err := d.existing(ctx)
 	if err != nil {
 		return nil, err
@@ -160,13 +164,16 @@ func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 		}
 		return nil, err
 	}
+	if err := d.sameKind(); err != nil {
+		return nil, err
+	}
 	if t.verify == nil {
 		if err := checkFile(path, t.layout.Total, t.hashes); err != nil {
 			if d.fetch.o.Overwrite || d.fetch.o.Check && len(t.hashes) > 0 {
 				d.log.Info("a file of this name is replaced when the download is whole", zap.Error(err))
 				return nil, nil
 			}
-			return nil, fmt.Errorf("%w: %s is there already and is not known to be this download (%w); move it away, choose another folder with -d, or let it be replaced with -allow-overwrite", fs.ErrExist, path, err)
+			return nil, wayError(path, err.Error())
 		}
 		return d.final(true)
 	}
@@ -175,6 +182,9 @@ func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 		return nil, fmt.Errorf("%s is there already: %w", path, err)
 	}
 	if err := st.Recover(ctx, nil); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	if err := d.inTheWay(st.Have().Has); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return st, nil
