@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bytes"
 	"net/netip"
 )
 
@@ -150,6 +151,11 @@ func (s *Server) room(w *swarm) bool {
 	return true
 }
 
+// unsure says of a client that calls itself a seed that it may have nothing. aria2
+// does not know the size of a magnet link's torrent and says that 0 bytes are left:
+// without seeds it would never come to know.
+func (a *announce) unsure() bool { return bytes.HasPrefix(a.peerID[:], []byte("A2-")) }
+
 // choose appends the peers for a reply: the own peer first, for it is the one
 // most likely there, then a sample of the others. A seed is given no seeds.
 func (s *Server) choose(w *swarm, a *announce, self peerKey, dst []entry, now int32) []entry {
@@ -161,7 +167,7 @@ func (s *Server) choose(w *swarm, a *announce, self peerKey, dst []entry, now in
 	if want == 0 || a.event == eventStopped {
 		return dst
 	}
-	seed := a.left == 0
+	seed := a.left == 0 && !a.unsure()
 	if w.own != nil && w.own.ID != a.peerID && (!seed || w.own.Left != 0) {
 		if e, ok := w.ownEntry(a.local); ok && e.key != self {
 			dst = append(dst, e)

@@ -46,6 +46,18 @@ func TestSeedIsGivenNoSeeds(t *testing.T) {
 	if got := addrs(r.Peers); len(got) != 2 || !got["10.9.9.9:6881"] {
 		t.Errorf("a seed got %v", got)
 	}
+	// aria2 with a magnet link says that nothing is left before it knows the size.
+	id := [20]byte([]byte("A2-1-36-0-0123456789"))
+	req := (ask{hash: 1, left: 0}).request()
+	q := req.URL.Query()
+	q.Set("peer_id", string(id[:]))
+	req.URL.RawQuery = q.Encode()
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, req)
+	r, err := parseResponse(answer.Body.Bytes())
+	if got := addrs(r.Peers); err != nil || !got["10.0.0.1:7000"] || !got["10.0.0.2:7000"] || !got["10.9.9.9:6881"] {
+		t.Errorf("aria2 that may have nothing got %v, %v", got, err)
+	}
 }
 
 func TestAddressIsTheConnections(t *testing.T) {
