@@ -136,7 +136,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	case <-d.stalled(workCtx, &work, tor.Left):
 		return &codedError{ExUnavailable, fmt.Errorf("nothing has come for %v", d.fetch.o.StopTimeout)}
 	case <-ctx.Done():
-		return fmt.Errorf("interrupted; run the same command again to go on: %w", ctx.Err())
+		return &codedError{ExTempFail, errors.New("interrupted; run the same command again to go on")}
 	}
 	if err := d.finish(ctx, st); err != nil {
 		return err
@@ -159,7 +159,8 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 }
 
 // work starts the announces and the mirrors. The channel gets the mirrors'
-// error when there is nobody else to get the content from.
+// error when there is nobody else to get the content from, or when it is not of a
+// mirror: a full disk is not the less full for peers.
 func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torrent) <-chan error {
 	failed := make(chan error, 1)
 	tor.AddPeers("configured", d.target.peers)
@@ -183,7 +184,8 @@ func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torre
 	g.Go(func() error {
 		err := d.mirrors(ctx, tor)
 		if err != nil && ctx.Err() == nil {
-			if d.target.torrent == nil {
+			var mirrors *httpfetch.GiveUpError
+			if d.target.torrent == nil || !errors.As(err, &mirrors) {
 				failed <- err
 			} else {
 				d.log.Warn("no mirror is left; going on with peers alone", zap.Error(err))
