@@ -31,7 +31,7 @@ func fetchFlags() []cli.Flag {
 		&cli.StringFlag{Name: "o", Aliases: []string{"out"}, Usage: "`NAME` of the file that URLs name; all of them are its mirrors then"},
 		&cli.StringFlag{Name: "i", Aliases: []string{"input-file"}, Usage: "`FILE` with what to fetch, a line each, with tabs between mirrors of one file; - is standard input"},
 		&cli.StringSliceFlag{Name: "T", Aliases: []string{"torrent-file", "M", "metalink-file"}, Usage: "torrent or metalink `FILE`, the same as an argument"},
-		&cli.StringFlag{Name: "select-file", Usage: "fetch only these files of a torrent, counted from 1, such as `1,3,5-8`"},
+		&cli.StringFlag{Name: "select-file", Usage: "fetch only these files of a torrent or metalink, counted from 1, such as `1,3,5-8`"},
 		&cli.StringFlag{Name: "checksum", Usage: "what the file that URLs name must have, as `TYPE=DIGEST`: sha-512, sha-256, sha-1 or md5"},
 		&cli.BoolFlag{Name: "V", Aliases: []string{"check-integrity"}, Usage: "hash all that is there already, and fetch what is not as it should be"},
 		&cli.BoolFlag{Name: "follow", Usage: "stay, and fetch each new version of the torrent or metalink at the URL"},
@@ -146,5 +146,11 @@ func draw(b *bar, states []node.FetchState) {
 	if len(states) > 1 {
 		b.what = fmt.Sprintf("%d downloads", len(states))
 	}
-	b.set(done, total, fmt.Sprintf("  %d peers  %s", peers, states[0].State))
+	note := fmt.Sprintf("  %s  %s", count(peers, "peer"), states[0].State)
+	switch {
+	case total > 0 || states[0].State == "done":
+		b.set(done, total, note)
+	case states[0].State != "failed": // the error says that
+		b.unsized(note)
+	}
 }

@@ -57,7 +57,7 @@ var (
 		"enable-mmap":                      "files are never mapped",
 		"enable-peer-exchange":             "peers always tell each other of peers",
 		"event-poll":                       "",
-		"file-allocation":                  "files grow as pieces come, and a full disk is waited for",
+		"file-allocation":                  "files grow as pieces come",
 		"follow-metalink":                  "",
 		"follow-torrent":                   "",
 		"force-save":                       "there is no session file",

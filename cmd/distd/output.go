@@ -46,12 +46,8 @@ func newBar(w io.Writer, what string) *bar {
 
 // set draws done of total bytes, with a word on where they come from.
 func (b *bar) set(done, total int64, note string) {
-	every := 5 * time.Second
-	if b.terminal {
-		every = 100 * time.Millisecond
-	}
 	ended := done >= total
-	if ended == b.ended && (time.Since(b.last) < every || ended && !b.terminal) {
+	if ended == b.ended && (!b.due() || ended && !b.terminal) {
 		return
 	}
 	b.last, b.ended = time.Now(), ended
@@ -61,6 +57,26 @@ func (b *bar) set(done, total int64, note string) {
 	}
 	rate := float64(done) / max(time.Since(b.start).Seconds(), 0.001)
 	line := fmt.Sprintf("%s  %5.1f%%  %s of %s  %s/s%s", b.what, percent, humanize.IBytes(uint64(done)), humanize.IBytes(uint64(total)), humanize.IBytes(uint64(rate)), note)
+	b.draw(percent, line)
+}
+
+// unsized draws what is done while nobody knows how much it is.
+func (b *bar) unsized(note string) {
+	if b.due() {
+		b.last = time.Now()
+		b.draw(0, b.what+note)
+	}
+}
+
+// due says whether it is time for the next line.
+func (b *bar) due() bool {
+	if b.terminal {
+		return time.Since(b.last) >= 100*time.Millisecond
+	}
+	return time.Since(b.last) >= 5*time.Second
+}
+
+func (b *bar) draw(percent float64, line string) {
 	if !b.terminal {
 		_, _ = fmt.Fprintln(b.w, line)
 		return

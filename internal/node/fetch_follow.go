@@ -183,7 +183,7 @@ func (l *fetchFollower) over(v *fetchVersion) {
 	l.coming = nil
 	if !v.whole.Load() {
 		v.stop()
-		l.log.Error("a new version could not be fetched; it is tried again", zap.Error(v.err()))
+		l.log.Error("a new version could not be fetched; it is tried again", zap.String("url", shownInput(l.url)), zap.Error(v.err()))
 		return
 	}
 	l.live.stop()

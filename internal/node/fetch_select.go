@@ -47,7 +47,7 @@ func newSelection(of *layout.Layout, only torrentfile.Ranges) (*selection, error
 	}
 	switch s.count {
 	case 0:
-		return nil, &codedError{ExUsage, fmt.Errorf("none of its %d files is selected", len(of.Files))}
+		return nil, &codedError{ExUsage, fmt.Errorf("nothing is selected: its files are counted from 1 to %d", len(of.Files))}
 	case len(of.Files):
 		return nil, nil
 	}
@@ -84,7 +84,7 @@ func (w *web) selectFiles(doc *metalink.Document) ([]metalink.File, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, &codedError{ExUsage, fmt.Errorf("none of its %d files is selected", len(doc.Files))}
+		return nil, &codedError{ExUsage, fmt.Errorf("nothing is selected: its files are counted from 1 to %d", len(doc.Files))}
 	}
 	return out, nil
 }

@@ -129,7 +129,9 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "content"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "content"), 0o755); errors.Is(err, fs.ErrNotExist) { // as below /proc
+		return nil, &codedError{ExCantCreat, err}
+	} else if err != nil {
 		return nil, err
 	}
 	l, err := t.onDisk(besideFolder)
