@@ -34,6 +34,7 @@ func fetchFlags() []cli.Flag {
 		&cli.StringFlag{Name: "select-file", Usage: "fetch only these files of a torrent or metalink, counted from 1, such as `1,3,5-8`"},
 		&cli.StringFlag{Name: "checksum", Usage: "what the file that URLs name must have, as `TYPE=DIGEST`: sha-512, sha-256, sha-1 or md5"},
 		&cli.BoolFlag{Name: "V", Aliases: []string{"check-integrity"}, Usage: "hash all that is there already, and fetch what is not as it should be"},
+		&cli.BoolFlag{Name: "c", Aliases: []string{"continue"}, Usage: "take a file that is there and has the right size for whole where no hash is known; a download goes on where it was in any case"},
 		&cli.BoolFlag{Name: "follow", Usage: "stay, and fetch each new version of the torrent or metalink at the URL"},
 		&cli.DurationFlag{Name: "follow-interval", Usage: "`TIME` between two looks for a new version, such as 30s; a distd tells of one at once", Value: time.Minute},
 		&cli.BoolFlag{Name: "allow-overwrite", Usage: "replace a file in the way, whatever it is, when the download is whole"},

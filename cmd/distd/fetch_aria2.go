@@ -43,7 +43,6 @@ var (
 		"connect-timeout":                  "time-outs are set by what is measured",
 		"console-log-level":                "use -log-level",
 		"content-disposition-default-utf8": "the URL names the file, or -o",
-		"continue":                         "a download always goes on where it was",
 		"dht-entry-point":                  "there is no DHT",
 		"dht-file-path":                    "there is no DHT",
 		"dht-listen-port":                  "there is no DHT",
@@ -120,7 +119,7 @@ var (
 var optional = []string{
 	"allow-piece-length-change", "always-resume", "async-dns", "auto-file-renaming", "bt-detach-seed-only", "bt-enable-lpd", "bt-force-encryption",
 	"bt-hash-check-seed", "bt-load-saved-metadata", "bt-metadata-only", "bt-remove-unselected-file", "bt-require-crypto", "bt-save-metadata",
-	"bt-seed-unverified", "conditional-get", "content-disposition-default-utf8", "continue", "daemon", "dry-run", "enable-color", "enable-dht", "enable-dht6",
+	"bt-seed-unverified", "conditional-get", "content-disposition-default-utf8", "daemon", "dry-run", "enable-color", "enable-dht", "enable-dht6",
 	"enable-http-keep-alive", "enable-http-pipelining", "enable-mmap", "enable-peer-exchange", "enable-rpc", "follow-metalink", "follow-torrent", "force-save",
 	"force-sequential", "hash-check-only", "http-accept-gzip", "http-no-cache", "human-readable", "keep-unfinished-download-result",
 	"metalink-enable-unique-protocol", "no-conf", "no-netrc", "optimize-concurrent-downloads", "parameterized-uri", "realtime-chunk-checksum",
@@ -129,7 +128,7 @@ var optional = []string{
 
 // shortOptions are aria2c's options of one letter that are not flags here.
 var shortOptions = map[byte]string{
-	'a': "file-allocation", 'c': "continue", 'D': "daemon", 'l': "log", 'm': "max-tries", 'n': "no-netrc", 'O': "index-out",
+	'a': "file-allocation", 'D': "daemon", 'l': "log", 'm': "max-tries", 'n': "no-netrc", 'O': "index-out",
 	'P': "parameterized-uri", 'R': "remote-time", 't': "timeout", 'Z': "force-sequential",
 }
 

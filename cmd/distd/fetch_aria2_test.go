@@ -21,9 +21,9 @@ func TestAria2CommandLines(t *testing.T) {
 			"--seed-ratio=0.0 --disable-ipv6 -V -d /var/www --on-bt-download-complete=nextsteps.sh http://bt.local.dc/F.iso.torrent", 0},
 		{"-x16 -s16 -k1M -j5 u", "--x=16 --s=16 --k=1M --j=5 u", 0},
 		{"-x 16 -s=4 u", "-x 16 -s=4 u", 0},
-		{"-cVq u", "--V --q u", 1},
+		{"-cVq u", "--c --V --q u", 0},
 		{"-d/srv -oname u", "--d=/srv --o=name u", 0},
-		{"-l /tmp/log --summary-interval 0 --continue=true -c u", "u", 3},
+		{"-l /tmp/log --summary-interval 0 --continue=true -c u", "--continue=true -c u", 1},
 		{"--enable-dht=false --enable-dht6=false --bt-enable-lpd=false --file-allocation=none --console-log-level=warn u", "u", 2},
 		{"-seed-time=0 -location internal -- -x16", "-seed-time=0 -location internal -- -x16", 0},
 		{"-o -c u", "-o -c u", 0}, // a value may look like an option

@@ -22,7 +22,7 @@ import (
 func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	o := node.FetchOptions{
 		Dir: cmd.String("d"), Output: cmd.String("o"), Listen: cmd.String("listen"), CA: cmd.String("ca"), ClientCert: cmd.String("client-cert"), ClientKey: cmd.String("client-key"),
-		AuthFile: cmd.String("auth-file"), Proxy: cmd.String("proxy"), IPv4: cmd.Bool("disable-ipv6"), Check: cmd.Bool("V"), Overwrite: cmd.Bool("allow-overwrite"),
+		AuthFile: cmd.String("auth-file"), Proxy: cmd.String("proxy"), IPv4: cmd.Bool("disable-ipv6"), Check: cmd.Bool("V"), Continue: cmd.Bool("c"), Overwrite: cmd.Bool("allow-overwrite"),
 		Encryption: cmd.String("encryption"), Parallel: cmd.Int("j"), MaxConns: cmd.Int("x"), Split: cmd.Int("s"), Congestion: "bbr", Version: version(), SeedTime: -1,
 		Prefer: cmd.StringSlice("metalink-location"), Trackers: cmd.StringSlice("bt-tracker"), StopTimeout: time.Duration(cmd.Int("bt-stop-timeout")) * time.Second,
 		Interval: cmd.Duration("follow-interval"),

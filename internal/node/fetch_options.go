@@ -39,6 +39,8 @@ type FetchOptions struct {
 	// Check hashes what is on the disk, whatever is remembered of it. A file that
 	// is not the wanted one is fetched anew in its place.
 	Check bool
+	// Continue takes a file of the right size for whole where no hash is known.
+	Continue bool
 	// Overwrite lets a download replace a file that may be anything.
 	Overwrite bool
 

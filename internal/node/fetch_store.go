@@ -170,12 +170,20 @@ func (d *download) existing(ctx context.Context) (*pieces.Store, error) {
 		return nil, err
 	}
 	if t.verify == nil {
-		if err := checkFile(path, t.layout.Total, t.hashes); err != nil {
+		err := checkFile(path, t.layout.Total, t.hashes)
+		if d.fetch.o.Continue && !d.fetch.o.Overwrite && errors.Is(err, errNoHash) {
+			err = nil
+		}
+		if err != nil {
 			if d.fetch.o.Overwrite || d.fetch.o.Check && len(t.hashes) > 0 {
 				d.log.Info("a file of this name is replaced when the download is whole", zap.Error(err))
 				return nil, nil
 			}
-			return nil, wayError(path, err.Error())
+			why := err.Error()
+			if errors.Is(err, errNoHash) {
+				why += "; -c takes it for whole"
+			}
+			return nil, wayError(path, why)
 		}
 		return d.final(true)
 	}
@@ -270,7 +278,11 @@ func (d *download) setPath() {
 	d.path = d.finalPath()
 }
 
-// checkFile compares a file with its size and its strongest known hash.
+// errNoHash is of a file whose size alone is right.
+var errNoHash = errors.New("its size is right, but there is no hash to compare it by")
+
+// checkFile compares a file with its size and its strongest known hash. The error
+// is errNoHash when there is none.
 func checkFile(path string, size int64, hashes map[string]string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -301,5 +313,5 @@ func checkFile(path string, size int64, hashes map[string]string) error {
 		}
 		return nil
 	}
-	return errors.New("there is no hash to compare it by")
+	return errNoHash
 }

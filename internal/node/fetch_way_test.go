@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -140,4 +142,34 @@ func TestTorrentOnFullDisk(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "store piece") {
 		t.Errorf("got %v, want an error of the disk", err)
 	}
+}
+
+// Without a hash the size alone says whether a file is whole, and only on demand.
+func TestContinueTrustsTheSize(t *testing.T) {
+	content := strings.Repeat("some content ", 1000)
+	srv, _ := fileServer(t, content, nil)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f.bin")
+	trusting := func(o *FetchOptions) { o.Continue = true }
+	same := strings.Repeat("?", len(content))
+	writeFiles(t, dir, map[string]string{"f.bin": same})
+	if err := fetchInto(t, dir, nil, srv+"/f.bin"); ExitCode(err) != ExCantCreat || !strings.Contains(err.Error(), "-c takes it for whole") {
+		t.Errorf("without -c: %v, exit code %d", err, ExitCode(err))
+	}
+	if err := fetchInto(t, dir, trusting, srv+"/f.bin"); err != nil {
+		t.Error(err)
+	}
+	wantFile(t, "of the right size", file, same)
+	sum := sha256.Sum256([]byte(content))
+	hashed := func(o *FetchOptions) {
+		o.Continue, o.Checksum = true, map[string]string{"sha-256": hex.EncodeToString(sum[:])}
+	}
+	if err := fetchInto(t, dir, hashed, srv+"/f.bin"); ExitCode(err) != ExCantCreat {
+		t.Errorf("with a wrong hash: %v, exit code %d", err, ExitCode(err))
+	}
+	writeFiles(t, dir, map[string]string{"f.bin": content[:100]})
+	if err := fetchInto(t, dir, trusting, srv+"/f.bin"); ExitCode(err) != ExCantCreat {
+		t.Errorf("of another size: %v, exit code %d", err, ExitCode(err))
+	}
+	wantFile(t, "refused", file, content[:100])
 }
