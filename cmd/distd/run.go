@@ -32,6 +32,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 // everything else to stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := command(stdin, stdout, stderr)
+	args = helpArgs(args)
 	args, warnings, err := aria2Fetch(args)
 	for _, w := range warnings {
 		_, _ = fmt.Fprintf(stderr, "distd: %s\n", w)
@@ -57,6 +58,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return node.ExUsage
 	}
 	return node.ExitCode(err)
+}
+
+// helpArgs makes "help torrent create" of the verbs and a flag: the library's own
+// help knows the first verb only, and no flags.
+func helpArgs(args []string) []string {
+	if len(args) < 3 || args[1] != "help" {
+		return args
+	}
+	if strings.HasPrefix(args[2], "-") {
+		return []string{args[0], "help"}
+	}
+	if len(args) == 3 {
+		return args // an unknown verb is told as such
+	}
+	return slices.Concat(args[:1], args[2:], []string{"--help"})
 }
 
 // command is the whole command line: no verb starts the daemon.

@@ -26,6 +26,8 @@ var (
 	ErrContent = errors.New("it is not the torrent's content")
 	// ErrOptions says that a tracker, web seed or piece length is not one.
 	ErrOptions = errors.New("cannot make such a torrent")
+	// ErrOutput says that a torrent's folder is not there.
+	ErrOutput = errors.New("the folder for the torrent is not there")
 )
 
 // Read reads a torrent to its end. name is for the error.

@@ -46,6 +46,8 @@ func CheckOutput(path, source string) error {
 	}
 	st, err := os.Stat(filepath.Dir(path))
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("write %s: %w; make it, or choose another with -o: %w", path, ErrOutput, err)
 	case err != nil:
 		return err
 	case !st.IsDir():

@@ -27,7 +27,7 @@ func TestCheckOutput(t *testing.T) {
 	write(t, dir+"/f", nil)
 	link(t, "f", dir+"/l")
 	for path, want := range map[string]error{
-		"f.torrent": nil, "f": ErrOptions, "l": ErrOptions, ".": ErrOptions, "no/f.torrent": fs.ErrNotExist,
+		"f.torrent": nil, "f": ErrOptions, "l": ErrOptions, ".": ErrOptions, "no/f.torrent": ErrOutput,
 	} {
 		if err := CheckOutput(filepath.Join(dir, path), dir+"/f"); !errors.Is(err, want) || want == nil && err != nil {
 			t.Errorf("%s: error %v, want %v", path, err, want)

@@ -107,6 +107,7 @@ func systemCode(err error) int {
 		{metainfo.ErrMalformed, ExDataErr},
 		{metainfo.ErrChanged, ExTempFail},
 		{metainfo.ErrContent, ExNoInput},
+		{metainfo.ErrOutput, ExCantCreat},
 		{publish.ErrSourceChanged, ExTempFail},
 		{publish.ErrBusy, ExTempFail},
 		{bucket.ErrConflict, ExTempFail},
