@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -13,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"distd/internal/bttrack"
+	"distd/internal/node"
 )
 
 func trackerCommand() *cli.Command {
@@ -58,6 +63,10 @@ func runTracker(ctx context.Context, cmd *cli.Command) (err error) {
 	level := zap.NewAtomicLevel()
 	setLevel(level, cmd.String("log-level"))
 	log := newLogger(out, "auto", level)
+	if _, err := os.Stat(filepath.Dir(o.Dfile)); errors.Is(err, fs.ErrNotExist) {
+		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "distd: dfile %s: its folder is not there: make it first\n", o.Dfile)
+		return exitError(node.ExCantCreat)
+	}
 	t, err := bttrack.New(o, version(), log)
 	if err != nil {
 		return err
