@@ -223,6 +223,13 @@ func (j *job) commit(ctx context.Context, ps *pieces.Store, from ...zap.Field) (
 	if err := ps.Sync(ctx); err != nil {
 		return nil, err
 	}
+	// A peer that comes while the folder is renamed finds the files through the
+	// folder that is open.
+	unpin, err := ps.Pin()
+	if err != nil {
+		return nil, err
+	}
+	defer unpin()
 	rel, err := j.node.store.Commit(ctx, j.id)
 	if err != nil {
 		return nil, err

@@ -282,6 +282,40 @@ func TestUnreadablePieces(t *testing.T) {
 	}
 }
 
+// absentStore has no file to read until a certain time, as while a folder is
+// renamed.
+type absentStore struct {
+	*pieces.Store
+	until time.Time
+}
+
+func (s *absentStore) ReadAt(buf []byte, piece int, begin int64) error {
+	if time.Now().Before(s.until) {
+		return &os.PathError{Op: "open", Path: "rel", Err: os.ErrNotExist}
+	}
+	return s.Store.ReadAt(buf, piece, begin)
+}
+
+func (s *absentStore) FileRange(piece int, begin, n int64) (*os.File, int64, bool, func()) {
+	if time.Now().Before(s.until) {
+		return nil, 0, false, nil
+	}
+	return s.Store.FileRange(piece, begin, n)
+}
+
+// What was in the way of reading for a moment holds nobody up for a minute.
+func TestUnreadableForAMoment(t *testing.T) {
+	con := newContent(t, 1<<20, 64<<10)
+	seed := startNode(t, con, nodeOptions{seed: true, directing: true, spec: func(s *Spec) {
+		s.Store = &absentStore{s.Store.(*pieces.Store), time.Now().Add(time.Second)}
+	}})
+	leaf := startNode(t, con, nodeOptions{})
+	leaf.knows(seed)
+	eventually(t, 10*time.Second, "pieces cannot be read", func() bool { return seed.tor.Stats().DiskErrors > 0 })
+	leaf.wait(20 * time.Second)
+	con.same(t, leaf.dir)
+}
+
 // A peer without the fast extension cannot be told that a block will not come.
 func TestUnreadablePieceOfAPeerWithoutFast(t *testing.T) {
 	con := newContent(t, 1<<20, 64<<10)

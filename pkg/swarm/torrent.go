@@ -46,6 +46,9 @@ type Torrent struct {
 	counts   counters
 	broken   map[int]time.Time // pieces that could not be read, and when to look again
 	looking  bool              // whether one of them can be read
+	// recheck is the wait after a look that failed, and rechecked since when.
+	recheck   time.Duration
+	rechecked time.Time
 	// Of sharing what is fetched from mirrors.
 	fetching   bool        // some piece was asked for
 	claiming   bool        // and could be claimed

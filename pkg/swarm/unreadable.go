@@ -18,6 +18,10 @@ import (
 // directing seed's reveals of it would never be freed. It is taken back until
 // it has been read and verified again.
 
+// firstRecheck is after what time a piece that could not be read is read again;
+// each further time doubles it, up to Config.recheckEvery.
+const firstRecheck = 500 * time.Millisecond
+
 // errChanged is why a piece that can be read is not offered.
 var errChanged = errors.New("bytes on the disk are not the piece's")
 
@@ -112,7 +116,12 @@ func (ev lookedEvent) apply(t *Torrent) {
 	}
 	if ev.err != nil {
 		t.disk.err = ev.err
-		t.broken[i] = time.Now().Add(t.e.cfg.recheckEvery)
+		// Soon at first: what was in the way may have been a moment's.
+		if now := time.Now(); now.Sub(t.rechecked) >= t.recheck {
+			t.recheck = min(max(2*t.recheck, firstRecheck), t.e.cfg.recheckEvery)
+			t.rechecked = now
+		}
+		t.broken[i] = time.Now().Add(t.recheck)
 		if d, ok := t.spec.Store.(interface{ Drop(piece int) }); ok && !t.durable() {
 			d.Drop(i)
 			t.lose(i)
@@ -126,6 +135,9 @@ func (ev lookedEvent) apply(t *Torrent) {
 	}
 	t.served.set(i)
 	t.pick.Readable(i, t.now())
+	if len(t.broken) == 0 {
+		t.recheck = 0
+	}
 	if len(t.broken) == 0 && !t.disk.stuck() {
 		t.log.Info("pieces can be read again")
 		t.disk.err = nil

@@ -215,6 +215,16 @@ func (s *Store) Drop(i int) {
 	}
 }
 
+// Pin keeps the content root open until the function that it returns is called,
+// so that files can be opened while the root is moved, before SetDir is called
+// and whatever CloseIdle does.
+func (s *Store) Pin() (unpin func(), err error) {
+	if _, err := s.files.useRoot(); err != nil {
+		return nil, fmt.Errorf("open content folder: %w", err)
+	}
+	return s.files.unuseRoot, nil
+}
+
 // SetDir tells the Store that the content root was moved, as when a release
 // leaves staging.
 func (s *Store) SetDir(dir string) { s.files.setDir(dir) }

@@ -198,6 +198,33 @@ func TestCloseIdleAndMovedFolder(t *testing.T) {
 	}
 }
 
+// TestPinnedFolder: files can be opened while the folder is moved, though all were
+// closed and nobody has said yet where it is.
+func TestPinnedFolder(t *testing.T) {
+	r := piecestest.NewRelease(64, 100, 200)
+	p := newPlace(t, "")
+	s := filled(t, p.config(r), r)
+	s.CloseIdle()
+	unpin, err := s.Pin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(p.dir, p.dir+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseIdle()
+	for i := range r.Layout.NumPieces() {
+		piecestest.CheckPiece(t, s, r, i)
+	}
+	s.SetDir(p.dir + ".moved")
+	unpin()
+	s.CloseIdle()
+	if s.files.root != nil || len(s.files.open) != 0 {
+		t.Fatal("files are open after CloseIdle")
+	}
+	piecestest.CheckPiece(t, s, r, 0)
+}
+
 func TestRefusesWhatIsNotAFileOrFolder(t *testing.T) {
 	r := piecestest.NewRelease(64, 100, 0)
 	outside := t.TempDir()
