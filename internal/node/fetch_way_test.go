@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"distd/internal/metainfo"
@@ -117,30 +116,6 @@ func TestTorrentInTheWay(t *testing.T) {
 	wantFile(t, "a folder", filepath.Join(dir, "f.bin", "mine.txt"), "mine")
 	if _, err := os.Lstat(filepath.Join(dir, stagingFolder)); err == nil {
 		t.Errorf("something is left of it: %v", fs.ErrExist)
-	}
-}
-
-// A torrent with mirrors ends when the disk refuses pieces, and is not left waiting
-// for peers.
-func TestTorrentOnFullDisk(t *testing.T) {
-	src, dir := t.TempDir(), t.TempDir()
-	writeFiles(t, src, map[string]string{"f.bin": strings.Repeat("some content ", 10_000)})
-	in := torrentOf(t, filepath.Join(src, "f.bin"))
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	less := limit
-	less.Cur = 64 << 10
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &less); err != nil {
-		t.Skip(err)
-	}
-	err := fetchInto(t, dir, nil, in)
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if err == nil || !strings.Contains(err.Error(), "store piece") {
-		t.Errorf("got %v, want an error of the disk", err)
 	}
 }
 
