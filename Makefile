@@ -2,7 +2,8 @@
 GO      ?= go
 BIN     := bin/distd
 LINT    := bin/golangci-lint
-FUZZ    ?= 5s
+# A number of runs: with a time the fuzzer now and then ends with an error of its own.
+FUZZ    ?= 20000x
 # make check RACE= has the race detector in the long tests too.
 RACE    ?= -short
 # make lab ARGS="swarm -leaves 8" runs the lab, which wants root.
@@ -53,7 +54,7 @@ fmt: ## format the code
 fmt-check:
 	@test -z "$$(gofmt -l cmd internal pkg test)" || { echo "not formatted:"; gofmt -l cmd internal pkg test; exit 1; }
 
-fuzz: ## run every fuzz target for FUZZ (5s)
+fuzz: ## run every fuzz target FUZZ (20000x) times
 	@set -e; for pkg in $$($(GO) list ./...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZ) -fuzzminimizetime 1x $$pkg; \
