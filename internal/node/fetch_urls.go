@@ -150,6 +150,12 @@ func (w *web) advertised(ctx context.Context, t *target, info *httpfetch.Info) *
 	}
 	more, _ = allow(more, w.o.Locations) // the given URLs are left in any case
 	t.mirrors = append(t.mirrors, more...)
+	if !w.o.Check && t.hosts() < 2 {
+		// From one server the digest of the whole says all that there is to say,
+		// and over a long link the hashes of the pieces would be waited for as long
+		// as for some megabytes of the file.
+		return nil
+	}
 	for _, l := range links {
 		if l.Rel != "describedby" || !strings.HasPrefix(l.Type, metalink.TypeV4) {
 			continue
@@ -161,6 +167,17 @@ func (w *web) advertised(ctx context.Context, t *target, info *httpfetch.Info) *
 		w.o.Log.Info("going on without the server's metalink", zap.String("url", l.URL), zap.Error(err))
 	}
 	return nil
+}
+
+// hosts is how many servers the mirrors are on.
+func (t *target) hosts() int {
+	hosts := map[string]bool{}
+	for _, m := range t.mirrors {
+		if u, err := url.Parse(m.URL); err == nil {
+			hosts[u.Host] = true
+		}
+	}
+	return len(hosts)
 }
 
 // describedGrace is how long the metalink that a server names is waited for.

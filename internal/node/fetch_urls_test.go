@@ -113,6 +113,28 @@ func TestMirrorsFromHeaders(t *testing.T) {
 	}
 }
 
+// One server alone is not asked for hashes of pieces, which would be waited for,
+// but when a file that is there is to be mended.
+func TestHashesOfPiecesAreNotWaitedFor(t *testing.T) {
+	content := strings.Repeat("some content ", 200_000)
+	sum := sha256.Sum256([]byte(content))
+	described, asked := fileServer(t, "no metalink", nil)
+	origin, _ := fileServer(t, content, func(h http.Header, _ *http.Request) {
+		h.Add("Link", "<"+described+`/f.meta4>; rel=describedby; type="application/metalink4+xml"`)
+		h.Set("Digest", "SHA-256="+base64.StdEncoding.EncodeToString(sum[:]))
+	})
+	for _, check := range []bool{false, true} {
+		dir := t.TempDir()
+		if err := fetchInto(t, dir, func(o *FetchOptions) { o.Check = check }, origin+"/f"); err != nil {
+			t.Error(err)
+		}
+		wantFile(t, "from one server", filepath.Join(dir, "f"), content)
+		if got := asked.Load() > 0; got != check {
+			t.Errorf("with -V %v: the metalink was read: %v", check, got)
+		}
+	}
+}
+
 // A file in the way is replaced only on demand, and when the new one is whole.
 func TestFileInTheWay(t *testing.T) {
 	content := strings.Repeat("some content ", 1000)
