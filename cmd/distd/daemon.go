@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v3"
@@ -88,21 +86,7 @@ func daemonMain(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-hup:
-				reload(cmd, n, level, log)
-			}
-		}
-	}()
+	defer onHangup(func() { reload(cmd, n, level, log) })()
 	return n.Run(ctx)
 }
 

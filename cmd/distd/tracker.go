@@ -7,10 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v3"
@@ -71,21 +69,7 @@ func runTracker(ctx context.Context, cmd *cli.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-hup:
-				reloadTracker(t, file, log)
-			}
-		}
-	}()
+	defer onHangup(func() { reloadTracker(t, file, log) })()
 	return t.Run(ctx)
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -54,12 +53,7 @@ func fast(ctx context.Context, args []string) error {
 				}
 				continue
 			}
-			if o.json {
-				err = json.NewEncoder(os.Stdout).Encode(r)
-			} else {
-				_, err = fmt.Println(r)
-			}
-			errs = append(errs, err)
+			errs = append(errs, show(o.json, r))
 		}
 	}
 	return errors.Join(errs...)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/sha1"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -72,12 +71,7 @@ func memory(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		if o.json {
-			err = json.NewEncoder(os.Stdout).Encode(p)
-		} else {
-			_, err = fmt.Println(p)
-		}
-		if err != nil {
+		if err := show(o.json, p); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -134,9 +133,5 @@ func (o *options) one(ctx context.Context, clients string, f fault) (r *result, 
 }
 
 func (o *options) print(r *result) error {
-	if o.json {
-		return json.NewEncoder(os.Stdout).Encode(r)
-	}
-	_, err := fmt.Println(r)
-	return err
+	return show(o.json, r)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -91,12 +90,7 @@ func measureTracker(ctx context.Context, args []string) error {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				err = json.NewEncoder(os.Stdout).Encode(r)
-			} else {
-				_, err = fmt.Println(r)
-			}
-			if err != nil {
+			if err := show(o.json, r); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -205,12 +204,7 @@ func (o *wanCommand) round(ctx context.Context, spec netlab.WanSpec) (err error)
 			continue
 		}
 		d := o.result(c, f)
-		if o.json {
-			err = json.NewEncoder(os.Stdout).Encode(d)
-		} else {
-			_, err = fmt.Println(d)
-		}
-		errs = append(errs, err)
+		errs = append(errs, show(o.json, d))
 	}
 	return errors.Join(errs...)
 }

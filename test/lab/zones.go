@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -190,10 +189,5 @@ func (o *zonesOptions) run(ctx context.Context, run int) (err error) {
 	if runErr != nil {
 		r.Error = runErr.Error()
 	}
-	if o.json {
-		err = json.NewEncoder(os.Stdout).Encode(r)
-	} else {
-		_, err = fmt.Println(r)
-	}
-	return errors.Join(runErr, r.wrong(), err)
+	return errors.Join(runErr, r.wrong(), show(o.json, r))
 }
