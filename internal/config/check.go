@@ -118,19 +118,27 @@ const never = "never"
 // FallbackAfter is for how long no seed must have been there before a leaf
 // fetches from the mirrors itself, and false when it never does.
 func (c *Config) FallbackAfter() (time.Duration, bool) {
-	d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(c.Fallback, "after ")))
-	return d, err == nil && c.Role == RoleLeaf
+	d, err := c.fallback()
+	return d, err == nil && c.Fallback != never && c.Role == RoleLeaf
 }
 
-func (c *Config) checkFallback() error {
+// fallback is the time that wan_fallback names; never has none.
+func (c *Config) fallback() (time.Duration, error) {
 	if c.Fallback == never {
-		return nil
+		return 0, nil
 	}
 	d, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(c.Fallback, "after ")))
 	if err != nil || d < 0 {
-		return fmt.Errorf("wan_fallback %q is neither never nor a time such as 2m", c.Fallback)
+		return 0, fmt.Errorf("wan_fallback %q is neither never nor a time such as 2m", c.Fallback)
 	}
-	if c.Role != RoleLeaf {
+	return d, nil
+}
+
+func (c *Config) checkFallback() error {
+	if _, err := c.fallback(); err != nil {
+		return err
+	}
+	if c.Fallback != never && c.Role != RoleLeaf {
 		return errors.New("wan_fallback is for leaves: remove it")
 	}
 	return nil
