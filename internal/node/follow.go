@@ -15,9 +15,7 @@ import (
 
 	"distd/internal/config"
 	"distd/internal/manifest"
-	"distd/internal/store"
 	"distd/internal/upstream"
-	"distd/pkg/torrentfile"
 	"distd/pkg/tracker"
 )
 
@@ -190,26 +188,12 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		// The mirrors' connections are made while the documents travel.
 		n.mirrors.Warm(f.client.Base(), warmConns)
 	}
-	rel, err := f.stage(ctx, key, p)
+	got, err := f.papers(ctx, p)
 	if err != nil {
 		return err
 	}
-	if pin {
-		if err := n.store.PinKey(channel, key.String()); err != nil {
-			return err
-		}
-		f.log.Warn("pinned the first key seen; another one will be refused (set -key to be sure from the start)", zap.String("channel", channel), zap.String("public_key", key.String()))
-	}
-	n.expect(rel.Manifest)
-	if err := n.store.SetPointer(channel, data, sig, p); err != nil {
-		return err
-	}
-	if err := n.store.RaiseSerial(channel, p.Serial); err != nil {
-		return err
-	}
-	f.log.Info("new release", zap.String("channel", channel), zap.Uint64("serial", p.Serial), zap.String("name", p.Name), zap.String("release", rel.ID), zap.Int64("bytes", rel.Manifest.Size))
-	n.releases.want(ctx, rel.ID)
-	return nil
+	got.pointer, got.pointerSig = data, sig
+	return n.takeUp(ctx, f.log, key, pin, p, got)
 }
 
 // key returns the key that the channel's releases must be signed with, and
@@ -239,93 +223,25 @@ func explainKey(err error) error {
 	return err
 }
 
-// fresh says whether the pointer leads further than what is known, and refuses
-// one that leads back.
-func (n *Node) fresh(p *manifest.Pointer) (bool, error) {
-	highest := n.store.HighestSerial(p.Channel)
-	if p.Serial < highest {
-		return false, fmt.Errorf("channel %s: serial %d is older than %d, which was seen already", p.Channel, p.Serial, highest)
-	}
-	if !p.Expires.IsZero() && time.Now().After(p.Expires) {
-		n.counters.expired.Add(1)
-		return false, fmt.Errorf("channel %s: release with serial %d expired on %s; publish again or set the clock", p.Channel, p.Serial, p.Expires.Format(time.RFC3339))
-	}
-	_, _, cur, err := n.store.Pointer(p.Channel)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if cur.Serial == p.Serial && cur.Manifest != p.Manifest {
-		return false, fmt.Errorf("channel %s: two releases with serial %d: %s is known, %s is offered", p.Channel, p.Serial, cur.Manifest, p.Manifest)
-	}
-	return cur.Serial < p.Serial, nil
-}
-
 // Sizes of foreign documents, in bytes, at most.
 const maxTorrent = 64 << 20
 
-// stage gets the release's manifest and torrent, verifies that all agree, and
-// makes the staging folder. What is not signed is not taken over: metalinks,
-// sums and the torrent's trackers are written anew from what is.
-func (f *follower) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer) (*store.Release, error) {
+// papers asks for what the pointer leads to.
+func (f *follower) papers(ctx context.Context, p *manifest.Pointer) (*papers, error) {
 	// Over a long link each question costs a round trip: both are asked at once.
-	var data, sig, torrent []byte
+	var got papers
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		if data, sig, err = f.client.Manifest(gctx, p.Manifest); err != nil {
+		if got.manifest, got.manifestSig, err = f.client.Manifest(gctx, p.Manifest); err != nil {
 			err = fmt.Errorf("manifest %s: %w", p.Manifest, err)
 		}
 		return err
 	})
 	g.Go(func() (err error) {
-		if torrent, err = f.client.Meta(gctx, p.Manifest, p.Name+".torrent", maxTorrent); err != nil {
+		if got.torrent, err = f.client.Meta(gctx, p.Manifest, p.Name+".torrent", maxTorrent); err != nil {
 			err = fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
 		}
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	m, id, err := manifest.Open(key, data, sig)
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, explainKey(err))
-	}
-	if err := p.Matches(m, id); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
-	}
-	t, err := torrentfile.Parse(torrent)
-	if err != nil {
-		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
-	}
-	if err := agree(m, t); err != nil {
-		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
-	}
-	meta, err := renderMeta(m, t, data, sig)
-	if err != nil {
-		return nil, fmt.Errorf("release %s: %w", id, err)
-	}
-	return f.node.store.Stage(m, id, meta)
-}
-
-// agree checks that a torrent is the one that the manifest names and cuts the
-// same bytes the same way.
-func agree(m *manifest.Manifest, t *torrentfile.Torrent) error {
-	if got := fmt.Sprintf("%x", t.InfoHash); got != m.InfoHash {
-		return fmt.Errorf("its infohash is %s, the manifest says %s", got, m.InfoHash)
-	}
-	want, err := m.Layout()
-	if err != nil {
-		return err
-	}
-	if t.Name != m.Name || t.Layout.PieceLength != want.PieceLength || len(t.Layout.Files) != len(want.Files) {
-		return errors.New("its name, piece length or files differ from the manifest's")
-	}
-	for i, f := range want.Files {
-		if t.Layout.Files[i] != f {
-			return fmt.Errorf("its file %d is %q with %d bytes, the manifest says %q with %d", i, t.Layout.Files[i].Path, t.Layout.Files[i].Length, f.Path, f.Length)
-		}
-	}
-	return nil
+	return &got, g.Wait()
 }

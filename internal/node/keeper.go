@@ -26,11 +26,11 @@ type keeper struct {
 
 	// activating serialises what changes the live names and runs hooks, by
 	// channel.
-	activating map[string]*sync.Mutex
+	activating locks
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}, activating: map[string]*sync.Mutex{}}
+	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}}
 }
 
 // want starts a job for a staged or complete release that has none.
@@ -134,12 +134,5 @@ func (k *keeper) list() []*job {
 
 // lock serialises activations and hooks of one channel.
 func (k *keeper) lock(channel string) *sync.Mutex {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	m, ok := k.activating[channel]
-	if !ok {
-		m = &sync.Mutex{}
-		k.activating[channel] = m
-	}
-	return m
+	return k.activating.of(channel)
 }

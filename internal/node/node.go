@@ -69,6 +69,7 @@ type Node struct {
 	paths     paths
 	releases  *keeper
 	seedless  seedless
+	news      locks // by channel, for taking up a release
 	publishMu sync.Mutex
 	ready     atomic.Bool
 	counters  counters
