@@ -70,6 +70,9 @@ type Config struct {
 	Auth    string   `koanf:"auth_file" usage:"file with user names and passwords for upstreams, mirrors and proxies, in the form of netrc: machine https://HOST:PORT login NAME password WORD" reload:"contents"`
 	Key     string   `koanf:"key" usage:"publisher's public key, a file or the key itself; without it the first key seen is pinned"`
 
+	Zone    string   `koanf:"zone" usage:"name of this node's zone, its datacenter, such as dc1; peers that name another zone are hung up on"`
+	ZoneNet []string `koanf:"zone_net" usage:"networks of the zone, such as 10.1.0.0/16,2001:db8:1::/48; peers elsewhere are not dialled, accepted, named to others or stored, whoever names them (default: peers may be anywhere)"`
+
 	Hook          string        `koanf:"hook" usage:"program to run after a release became live" reload:"yes"`
 	HookTimeout   time.Duration `koanf:"hook_timeout" usage:"how long the hook may run before it is ended" reload:"yes"`
 	OnHookFailure string        `koanf:"on_hook_failure" usage:"what is live when the hook failed: keep the new release, or rollback" reload:"yes"`

@@ -1,4 +1,5 @@
-// Package names says which names a release, its files and a channel may have.
+// Package names says which names a release, its files, a channel and a zone may
+// have.
 //
 // The rules hold on every node, whoever made the release: a release that breaks
 // one is refused whole and nothing is ever renamed to fit. The package is
@@ -161,6 +162,24 @@ func Channel(c string) error {
 		if !ok {
 			return fmt.Errorf("channel %q: %q is not allowed here (a-z, 0-9, then also . _ -)", c, string(rune(b)))
 		}
+	}
+	return nil
+}
+
+// maxZone is the length of a zone's name, in bytes.
+const maxZone = 63
+
+// Zone checks the name of a zone: 1 to 63 of a-z, A-Z, 0-9, '-' and '_'.
+func Zone(z string) error {
+	if z == "" || len(z) > maxZone {
+		return fmt.Errorf("zone %.64q is not 1 to %d characters long", z, maxZone)
+	}
+	for i := range len(z) {
+		b := z[i]
+		if b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' {
+			continue
+		}
+		return fmt.Errorf("zone %q: %q is not allowed here (a-z, A-Z, 0-9, - and _)", z, string(rune(b)))
 	}
 	return nil
 }

@@ -70,6 +70,19 @@ func TestChannel(t *testing.T) {
 	}
 }
 
+func TestZone(t *testing.T) {
+	for _, z := range []string{"dc1", "A", "eu-west_2", "-", strings.Repeat("z", 63)} {
+		if err := Zone(z); err != nil {
+			t.Errorf("%q refused: %v", z, err)
+		}
+	}
+	for _, z := range []string{"", "a b", "a.b", "dc/1", "é", "a\x00", strings.Repeat("z", 64)} {
+		if err := Zone(z); err == nil {
+			t.Errorf("%q accepted", z)
+		}
+	}
+}
+
 func TestSymlink(t *testing.T) {
 	for _, c := range [][2]string{{"a", "b"}, {"d/a", "../b"}, {"d/e/a", "../../b/./c"}} {
 		if err := Symlink(c[0], c[1]); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/anacrolix/torrent/bencode"
 	pp "github.com/anacrolix/torrent/peer_protocol"
+
+	"distd/internal/names"
 )
 
 // Names of extensions in ExtHandshake.M.
@@ -57,6 +59,9 @@ type DistdInfo struct {
 	// Release is the ID of the release that the sender has the manifest of: 64
 	// hex digits, or nothing.
 	Release string
+	// Zone is the name of the zone that the sender is in: see names.Zone. One that
+	// breaks its rule is taken as absent.
+	Zone string
 }
 
 // extHandshake is the message with every value undecoded, so that one odd
@@ -76,6 +81,7 @@ type distdInfo struct {
 	Block   bencode.Bytes `bencode:"b"`
 	Release bencode.Bytes `bencode:"r"`
 	Version bencode.Bytes `bencode:"v"`
+	Zone    bencode.Bytes `bencode:"z"`
 }
 
 // Encode is the payload of the message.
@@ -99,6 +105,7 @@ func (h *ExtHandshake) Encode() []byte {
 		dd := map[string]any{"v": h.Distd.Version}
 		put(dd, "b", int(h.Distd.Block))
 		put(dd, "r", h.Distd.Release)
+		put(dd, "z", h.Distd.Zone)
 		d["distd"] = dd
 	}
 	return bencode.MustMarshal(d)
@@ -138,6 +145,9 @@ func DecodeExtHandshake(b []byte) (*ExtHandshake, error) {
 			Version: number(d.Version, 1, 1<<30),
 			Block:   uint32(number(d.Block, 1, 1<<30)),
 			Release: hexID(text(d.Release)),
+		}
+		if z := text(d.Zone); names.Zone(z) == nil {
+			h.Distd.Zone = z
 		}
 	}
 	return h, nil

@@ -21,7 +21,7 @@ func TestExtHandshakeRoundTrip(t *testing.T) {
 		{
 			M: map[string]uint8{ExtPEX: 1, ExtMetadata: 255, "off": 0}, V: "distd 1.0", Port: 65535, Reqq: 500,
 			YourIP: netip.MustParseAddr("192.0.2.1"), MetadataSize: 31337, UploadOnly: true,
-			Distd: &DistdInfo{Version: 1, Block: 128 << 10, Release: strings.Repeat("0f", 32)},
+			Distd: &DistdInfo{Version: 1, Block: 128 << 10, Release: strings.Repeat("0f", 32), Zone: "dc-1_B"},
 		},
 		{M: map[string]uint8{}, YourIP: netip.MustParseAddr("2001:db8::1"), Distd: &DistdInfo{Version: 3}},
 	} {
@@ -58,6 +58,10 @@ func TestExtHandshakeOfOthers(t *testing.T) {
 		{"control characters", "d1:v7:a\x1b[2J\n\xffe", ExtHandshake{V: "a[2J"}},
 		{"long version", "d1:v100:" + strings.Repeat("v", 100) + "e", ExtHandshake{V: strings.Repeat("v", maxVersion)}},
 		{"distd with rubbish", "d5:distdd1:bi-1e1:r3:abc1:vi1eee", ExtHandshake{Distd: &DistdInfo{Version: 1}}},
+		{"distd of a zone", "d5:distdd1:vi1e1:z3:dc1ee", ExtHandshake{Distd: &DistdInfo{Version: 1, Zone: "dc1"}}},
+		{"distd of no possible zone", "d5:distdd1:vi1e1:z4:dc 1ee", ExtHandshake{Distd: &DistdInfo{Version: 1}}},
+		{"distd of a zone of another type", "d5:distdd1:vi1e1:zi7eee", ExtHandshake{Distd: &DistdInfo{Version: 1}}},
+		{"distd of a long zone", "d5:distdd1:vi1e1:z64:" + strings.Repeat("z", 64) + "ee", ExtHandshake{Distd: &DistdInfo{Version: 1}}},
 		{"upload only", "d11:upload_onlyi1ee", ExtHandshake{UploadOnly: true}},
 	} {
 		got, err := DecodeExtHandshake([]byte(c.in))
@@ -165,7 +169,7 @@ func TestPEX(t *testing.T) {
 }
 
 func FuzzDecodeExtHandshake(f *testing.F) {
-	h := ExtHandshake{M: map[string]uint8{"ut_pex": 1}, V: "x", Port: 1, Reqq: 2, YourIP: netip.MustParseAddr("::1"), MetadataSize: 3, Distd: &DistdInfo{Version: 1, Block: 4}}
+	h := ExtHandshake{M: map[string]uint8{"ut_pex": 1}, V: "x", Port: 1, Reqq: 2, YourIP: netip.MustParseAddr("::1"), MetadataSize: 3, Distd: &DistdInfo{Version: 1, Block: 4, Zone: "dc1"}}
 	f.Add(h.Encode())
 	f.Add([]byte("d1:md11:ut_metadatai9e6:ut_pexi1ee1:pi6881e1:v12:aria2/1.37.0e"))
 	f.Add([]byte("d1:mi5e1:p3:abc4:reqqli1eee"))
