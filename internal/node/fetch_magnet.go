@@ -115,14 +115,14 @@ func (d *download) askPeers(ctx context.Context, f *swarm.InfoFetch) ([]byte, er
 	defer func() { stop(nil); _ = work.Wait() }()
 	link := d.target.magnet.link
 	for _, p := range link.Peers {
-		work.Go(func() error { f.AddPeers(d.lookUp(workCtx, p)); return nil })
+		work.Go(func() error { f.AddPeers("magnet", d.lookUp(workCtx, p)); return nil })
 	}
 	if tiers := d.fetch.magnetTiers(link); len(tiers) > 0 && d.fetch.port != 0 {
 		a := tracker.NewAnnouncer(tracker.AnnouncerConfig{
 			Tiers: tiers, InfoHash: link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port,
 			// How much is missing is not known yet; something is.
 			Stats: func() tracker.Stats { return tracker.Stats{Left: torrentfile.MinPieceLength} },
-			Peers: f.AddPeers, Local: d.fetch.local, HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
+			Peers: func(addrs []netip.AddrPort) { f.AddPeers(swarm.SourceTracker, addrs) }, Local: d.fetch.local, HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
 		})
 		work.Go(func() error { return ignoreCancel(a.Run(workCtx)) })
 	}

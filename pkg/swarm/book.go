@@ -38,16 +38,18 @@ type addr struct {
 	partner  bool      // is a directing seed
 	useful   time.Time // when a connection that had carried content ended
 	mse      bool      // wants encryption from the start
+	foreign  time.Time // until then it is of another zone; zero: it is not
 }
 
 // book holds the addresses of one torrent. It belongs to the torrent's loop.
 type book struct {
-	allow func(netip.Addr) bool
+	// allow says whether an address that a source names may be used.
+	allow func(source string, ap netip.AddrPort) bool
 	byAP  map[netip.AddrPort]*addr
 	order []*addr // oldest first, so that dialling goes round fairly
 }
 
-func newBook(allow func(netip.Addr) bool) *book {
+func newBook(allow func(source string, ap netip.AddrPort) bool) *book {
 	return &book{allow: allow, byAP: make(map[netip.AddrPort]*addr)}
 }
 
@@ -55,11 +57,14 @@ func newBook(allow func(netip.Addr) bool) *book {
 func (b *book) add(source string, ap netip.AddrPort) *addr {
 	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	if a := b.byAP[ap]; a != nil {
+		if !a.foreign.IsZero() && time.Now().After(a.foreign) {
+			a.foreign = time.Time{}
+		}
 		a.failures = min(a.failures, maxFailures-1) // somebody believes in it
 		return a
 	}
 	ip := ap.Addr()
-	if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ap.Port() == 0 || !b.allow(ip) {
+	if !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ap.Port() == 0 || !b.allow(source, ap) {
 		return nil
 	}
 	if len(b.order) >= maxAddrs && !b.evict() {
@@ -113,7 +118,7 @@ func (b *book) due(now time.Time, n need) *addr {
 
 // candidate reports whether the address is one to dial, now or later.
 func (a *addr) candidate(n need) bool {
-	return !a.busy && !a.self && a.failures < maxFailures && (!n.complete || !a.seed || n.partners && a.partner)
+	return !a.busy && !a.self && a.foreign.IsZero() && a.failures < maxFailures && (!n.complete || !a.seed || n.partners && a.partner)
 }
 
 // hopeful reports whether there are addresses to dial, now or later.

@@ -42,9 +42,17 @@ type Config struct {
 	Up, Down Limiter
 	// UploadSlots is how many peers are sent blocks at once (default 16).
 	UploadSlots int
-	// AllowPeer says whether an address may be dialled, accepted and passed on;
-	// nil allows all.
+	// AllowPeer says whether an address may be dialled, accepted, stored and passed
+	// on; nil allows all.
 	AllowPeer func(netip.Addr) bool
+	// KeptOut is told of each peer that is kept out, because AllowPeer says so or
+	// for the name of its zone, and of what named it: one of the sources of
+	// AddPeers, SourcePEX, SourceIncoming, SourceDial or SourceHandshake. It must
+	// not wait; nil means nobody.
+	KeptOut func(source string, addr netip.AddrPort)
+	// Zone is the name of the zone that this node is in. It is sent to other distd,
+	// and one that sends another name is hung up on; "" compares nothing.
+	Zone string
 	// Dial opens a connection to a peer; nil means plain TCP.
 	Dial func(context.Context, netip.AddrPort) (net.Conn, error)
 	// Tune sets options of a peer's connection once the handshake is done, in
@@ -84,6 +92,9 @@ func (c *Config) setDefaults() {
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	if c.AllowPeer == nil {
 		c.AllowPeer = func(netip.Addr) bool { return true }
+	}
+	if c.KeptOut == nil {
+		c.KeptOut = func(string, netip.AddrPort) {}
 	}
 	if c.Version == "" {
 		c.Version = "distd"

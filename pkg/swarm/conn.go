@@ -30,6 +30,7 @@ type conn struct {
 	have      atomic.Int32 // pieces that the peer has, for the gate
 	lastRead  atomic.Int64 // unix nanoseconds
 	throttled atomic.Bool  // a limit keeps blocks from being read
+	held      atomic.Bool  // nothing is exchanged yet: see fence.go
 	cancelled atomic.Int64 // requests taken back, whose answers may still come
 
 	mu    sync.Mutex
@@ -80,6 +81,7 @@ func newConn(t *Torrent, s *wire.Session, raw net.Conn, a *addr) *conn {
 	if a != nil {
 		c.remote = a.ap
 	}
+	c.held.Store(t.e.cfg.Zone != "" && s.Extensions)
 	c.up.wake = make(chan struct{}, 1)
 	c.slow = newPacer(t.spec.Down, t.e.cfg.Down)
 	if t.e.cfg.Tune != nil {

@@ -49,7 +49,7 @@ func (e *Engine) options() wire.Options {
 // greet does the handshake on a connection that a peer opened.
 func (e *Engine) greet(ctx context.Context, nc net.Conn) {
 	a := remoteAddr(nc)
-	if n := e.conns.Add(1); n > e.maxConns.Load() || a.IsValid() && !e.cfg.AllowPeer(a.Addr()) {
+	if n := e.conns.Add(1); n > e.maxConns.Load() || a.IsValid() && !e.allows(SourceIncoming, a) {
 		e.conns.Add(-1)
 		_ = nc.Close()
 		return
@@ -173,6 +173,9 @@ func (t *Torrent) connect(ctx context.Context, ap netip.AddrPort, obfuscate bool
 // shake opens a connection to a peer of a torrent. It counts until it is closed,
 // for which the caller takes one from conns.
 func (e *Engine) shake(ctx context.Context, ap netip.AddrPort, infoHash [20]byte, obfuscate bool) (*wire.Session, net.Conn, error) {
+	if !e.allows(SourceDial, ap) {
+		return nil, nil, errOutside
+	}
 	if n := e.conns.Add(1); n > e.maxConns.Load() {
 		e.conns.Add(-1)
 		return nil, nil, errFull

@@ -190,7 +190,7 @@ func (e *Engine) Neighbours() (addrs []netip.AddrPort) {
 	for _, t := range all[:min(len(all), 4)] {
 		t.call(func() {
 			for _, a := range t.book.order {
-				if !a.self && !seen[a.ap] && len(addrs) < maxNeighbours {
+				if !a.self && a.foreign.IsZero() && !seen[a.ap] && len(addrs) < maxNeighbours {
 					seen[a.ap] = true
 					addrs = append(addrs, a.ap)
 				}

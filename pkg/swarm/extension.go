@@ -43,7 +43,7 @@ func (t *Torrent) greetExtended(c *conn) {
 		M: map[string]uint8{wire.ExtPEX: extPEX, wire.ExtMetadata: extMetadata},
 		V: t.e.cfg.Version, Port: t.e.cfg.Port, Reqq: maxRequests,
 		YourIP: c.remote.Addr(), MetadataSize: len(t.spec.InfoBytes),
-		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest},
+		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest, Zone: t.e.cfg.Zone},
 	}
 	if t.spec.Directing {
 		h.M[extDirectingName] = extDirecting
@@ -56,6 +56,9 @@ func (t *Torrent) greetExtended(c *conn) {
 
 // extended handles an extended message.
 func (t *Torrent) extended(c *conn, id uint8, data []byte) error {
+	if id != 0 && c.held.Load() {
+		return nil // of a peer that may be of another zone
+	}
 	switch id {
 	case 0:
 		return t.extHandshake(c, data)
@@ -76,6 +79,9 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	}
 	if h.V != "" {
 		c.client = h.V
+	}
+	if err := t.meet(c, h); err != nil {
+		return err
 	}
 	if h.Reqq > 0 {
 		c.pe.SetLimit(min(h.Reqq, maxRequests))
@@ -191,7 +197,7 @@ func (t *Torrent) tickPEX(c *conn, now time.Time) {
 	var x wire.PEX
 	live := make(map[netip.AddrPort]struct{}, len(t.conns))
 	for _, o := range t.conns {
-		if o == c || o.addr == nil {
+		if o == c || o.addr == nil || o.held.Load() {
 			continue
 		}
 		live[o.addr.ap] = struct{}{}

@@ -91,7 +91,7 @@ func (a *infoAsk) extended(id uint8, data []byte) (bool, error) {
 			for _, p := range x.Added[:min(len(x.Added), 2*maxPEX)] {
 				addrs = append(addrs, p.Addr)
 			}
-			a.f.AddPeers(addrs)
+			a.f.AddPeers(SourcePEX, addrs)
 		}
 	case extMetadata:
 		return a.part(data)

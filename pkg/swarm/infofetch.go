@@ -24,6 +24,7 @@ type InfoConfig struct {
 	Encryption       wire.Policy
 	Secure           Secure
 	AllowPeer        func(netip.Addr) bool
+	KeptOut          func(source string, addr netip.AddrPort)
 	Dial             func(context.Context, netip.AddrPort) (net.Conn, error)
 	Version          string
 	Log              *zap.Logger
@@ -70,7 +71,7 @@ const (
 // NewInfoFetch returns an InfoFetch that knows no peer yet.
 func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 	def(&c.retry, infoRetry)
-	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer,
+	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer, KeptOut: c.KeptOut,
 		Dial: c.Dial, Version: c.Version, Log: c.Log, HandshakeTimeout: c.HandshakeTimeout})
 	if err != nil {
 		return nil, err
@@ -79,13 +80,14 @@ func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 		added: make(chan struct{}, 1), peers: map[netip.AddrPort]*infoPeer{}}, nil
 }
 
-// AddPeers makes addresses known.
-func (f *InfoFetch) AddPeers(addrs []netip.AddrPort) {
+// AddPeers makes addresses known. source names where they came from, for
+// Config.KeptOut.
+func (f *InfoFetch) AddPeers(source string, addrs []netip.AddrPort) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, ap := range addrs {
 		ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-		if f.peers[ap] != nil || len(f.order) >= maxAddrs || ap.Port() == 0 || !f.e.cfg.AllowPeer(ap.Addr()) {
+		if f.peers[ap] != nil || len(f.order) >= maxAddrs || ap.Port() == 0 || !f.e.allows(source, ap) {
 			continue
 		}
 		p := &infoPeer{ap: ap}

@@ -44,9 +44,9 @@ func TestInfoIsFetched(t *testing.T) {
 		lie[5] ^= 1
 		liar := startNode(t, con, nodeOptions{seed: true, policy: policy, spec: func(s *Spec) { s.InfoBytes = lie }})
 		f := newInfoFetch(t, con.hash, policy)
-		f.AddPeers([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), without.addr, liar.addr})
+		f.AddPeers("test", []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1"), without.addr, liar.addr})
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		time.AfterFunc(10*time.Millisecond, func() { f.AddPeers([]netip.AddrPort{seed.addr}) })
+		time.AfterFunc(10*time.Millisecond, func() { f.AddPeers("test", []netip.AddrPort{seed.addr}) })
 		got, err := f.Run(ctx)
 		cancel()
 		if err != nil || !bytes.Equal(got, info) {
@@ -63,7 +63,7 @@ func TestInfoIsFetched(t *testing.T) {
 
 func TestInfoFetchEndsWithItsContext(t *testing.T) {
 	f := newInfoFetch(t, [20]byte{1}, wire.Allow)
-	f.AddPeers([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
+	f.AddPeers("test", []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	if _, err := f.Run(ctx); !errors.Is(err, context.Canceled) {

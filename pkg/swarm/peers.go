@@ -151,8 +151,8 @@ func (t *Torrent) greet(c *conn) {
 	} else {
 		c.pe.SetStock()
 	}
-	if t.choker().Unchoke(c.remote.Addr()) {
-		c.w.Send(wire.Unchoke)
+	if !c.held.Load() {
+		t.unchoke(c)
 	}
 }
 
@@ -194,14 +194,16 @@ func (t *Torrent) message(c *conn, m *peerMsg) error {
 		return t.peerTold(c, m)
 	case wire.Choke, wire.Unchoke:
 		c.choked = m.kind == wire.Choke
-		t.pick.SetChoked(c.pe, c.choked)
+		t.pick.SetChoked(c.pe, c.choked || c.held.Load())
 		if c.choked {
 			t.forgetAsked(c)
 		}
 	case wire.Interested, wire.NotInterested:
 		c.peerInterested = m.kind == wire.Interested
 	case wire.AllowedFast:
-		t.pick.AllowFast(c.pe, int(m.block.Index))
+		if !c.held.Load() {
+			t.pick.AllowFast(c.pe, int(m.block.Index))
+		}
 	case wire.Reject:
 		if t.unexpect(c, m.block) {
 			c.cancelled.Add(-1) // no answer will come any more
@@ -374,6 +376,10 @@ func (t *Torrent) tickConns(now time.Time) {
 			c.snubbedSince = now
 		case now.Sub(c.snubbedSince) > silence, now.Sub(c.snubbedSince) > unheard && c.unheard(now) > unheard:
 			t.drop(c, errSilent)
+			continue
+		}
+		if c.held.Load() && now.Sub(c.since) > t.e.cfg.HandshakeTimeout {
+			t.drop(c, errNoZone)
 			continue
 		}
 		if sent := c.w.BytesWritten(); sent != c.sentBytes {

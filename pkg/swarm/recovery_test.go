@@ -370,7 +370,7 @@ type unreadableStore struct{ faultyStore }
 func (s *unreadableStore) ReadAt([]byte, int, int64) error { return errors.New("disk fails") }
 
 func TestBookTriesNewAddressesFirst(t *testing.T) {
-	b := newBook(func(netip.Addr) bool { return true })
+	b := newBook(func(string, netip.AddrPort) bool { return true })
 	ap := func(i byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, i}), 6881) }
 	now := time.Now()
 	for i := range byte(100) {

@@ -15,6 +15,9 @@ const (
 	SourceTracker  = "tracker"
 	SourcePEX      = "pex"
 	SourceIncoming = "incoming"
+	// Of peers that are kept out:
+	SourceDial      = "dial"      // an address that was about to be dialled
+	SourceHandshake = "handshake" // a peer that named another zone
 )
 
 // Stats is the state of a torrent at one moment. Bytes and pieces count from

@@ -68,7 +68,7 @@ func newTorrent(e *Engine, s Spec) (*Torrent, error) {
 		e: e, spec: s, box: newMailbox(), served: newPieceSet(n), began: time.Now(),
 		log:  e.log.WithLazy(zap.String("torrent", s.Name), zap.String("infohash", hex.EncodeToString(s.InfoHash[:]))),
 		done: make(chan struct{}), closed: make(chan struct{}), changed: make(chan struct{}, 1),
-		book: newBook(e.cfg.AllowPeer), parts: make(map[int]*part), counts: newCounters(), broken: make(map[int]time.Time),
+		book: newBook(e.allows), parts: make(map[int]*part), counts: newCounters(), broken: make(map[int]time.Time),
 	}
 	last := int64(0)
 	if n > 0 {
@@ -278,7 +278,7 @@ func (t *Torrent) finalSync() {
 }
 
 // AddPeers makes addresses known. source names where they came from: tracker,
-// pex, configured.
+// pex, configured; Config.KeptOut is told of it.
 func (t *Torrent) AddPeers(source string, addrs []netip.AddrPort) {
 	addrs = append([]netip.AddrPort(nil), addrs...)
 	t.post(callEvent(func(t *Torrent) {

@@ -81,7 +81,7 @@ func (u *uploads) len() int {
 
 // requested queues a request of the peer, or refuses it.
 func (c *conn) requested(b wire.Block) error {
-	if c.t.served.has(int(b.Index)) && c.up.add(b) {
+	if !c.held.Load() && c.t.served.has(int(b.Index)) && c.up.add(b) {
 		return nil
 	}
 	if c.up.refused++; c.up.refused > maxRefused {

@@ -1,0 +1,75 @@
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"distd/pkg/swarm/wire"
+)
+
+// Peers of other zones are kept out in two ways. Config.AllowPeer judges an
+// address where it would come in: in the book, on an incoming connection, and once
+// more where all dialling goes through. Config.Zone is compared with the name that
+// another distd sends in its extension handshake, which finds those whose address
+// does not tell. Before that has come nothing of the content is asked for or sent
+// on a connection, and nobody is told of it.
+
+var (
+	errOutside = errors.New("the address is outside of the zone")
+	errNoZone  = errors.New("peer has not sent its extension handshake, before which its zone is not known")
+	errForeign = errors.New("peer is of another zone")
+)
+
+// foreignTime is how long an address of another zone is left alone, whoever names
+// it again.
+const foreignTime = 30 * time.Minute
+
+// meet closes a connection to a peer of another zone, and lets one begin of which
+// that could not be ruled out before its extension handshake, h.
+func (t *Torrent) meet(c *conn, h *wire.ExtHandshake) error {
+	own := t.e.cfg.Zone
+	if own == "" {
+		return nil
+	}
+	if h.Distd != nil && h.Distd.Zone != "" && h.Distd.Zone != own {
+		t.foreign(c, h.Port)
+		return fmt.Errorf("%w: it is in %s, this node in %s", errForeign, h.Distd.Zone, own)
+	}
+	if c.held.Swap(false) {
+		t.pick.SetChoked(c.pe, c.choked)
+		t.unchoke(c)
+	}
+	return nil
+}
+
+// foreign remembers that a peer is of another zone, also under the port at which
+// it says that it accepts connections.
+func (t *Torrent) foreign(c *conn, port uint16) {
+	a := c.addr
+	if a == nil && c.remote.IsValid() && port != 0 {
+		a = t.book.add(SourceIncoming, netip.AddrPortFrom(c.remote.Addr(), port))
+	}
+	if a != nil {
+		a.failures = max(a.failures, 1) // so that it makes room where there is none
+		a.foreign = time.Now().Add(foreignTime)
+	}
+	t.e.cfg.KeptOut(SourceHandshake, c.remote)
+}
+
+// allows says whether an address may be used, and counts one that may not.
+func (e *Engine) allows(source string, ap netip.AddrPort) bool {
+	if e.cfg.AllowPeer(ap.Addr()) {
+		return true
+	}
+	e.cfg.KeptOut(source, ap)
+	return false
+}
+
+// unchoke lets a peer ask for blocks.
+func (t *Torrent) unchoke(c *conn) {
+	if t.choker().Unchoke(c.remote.Addr()) {
+		c.w.Send(wire.Unchoke)
+	}
+}
