@@ -52,7 +52,33 @@ var (
 	failFull    = &failure{reason: "tracker serves too many torrents, try later", retry: 10}
 	failAddress = &failure{reason: "address of the connection is unknown"}
 	failBanned  = &failure{reason: "your IP is not allowed on this tracker"}
+	// failOutside is short enough to answer a scrape over UDP of one torrent.
+	failOutside = &failure{reason: "address is outside the zone", retry: 60}
 )
+
+// admit refuses addresses that may not ask, for an announce or for a scrape: the
+// one place for all protocols.
+func (s *Server) admit(what string, from netip.Addr) *failure {
+	switch {
+	case !from.IsValid():
+		return failAddress
+	case s.cfg.Admit != nil && !s.cfg.Admit(from):
+		return failBanned
+	case !s.allows(what, netip.AddrPortFrom(from, 0)):
+		return failOutside
+	}
+	return nil
+}
+
+// allows says whether an address may be that of a peer, and counts one that may
+// not.
+func (s *Server) allows(source string, ap netip.AddrPort) bool {
+	if s.cfg.AllowPeer(ap.Addr()) {
+		return true
+	}
+	s.cfg.KeptOut(source, ap)
+	return false
+}
 
 // announce does what a peer asks and fills r. It takes no lock for longer than
 // the copying of the peers.

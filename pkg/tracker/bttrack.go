@@ -42,8 +42,7 @@ var (
 	failScrapeAll = &failure{reason: "full scrape function is not available with this tracker."}
 )
 
-// check refuses what bttrack refused, and takes the peer's own word for its
-// address where that is allowed.
+// check refuses what bttrack refused.
 func (c *Bttrack) check(a *announce) *failure {
 	switch {
 	case a.left < 0:
@@ -52,20 +51,25 @@ func (c *Bttrack) check(a *announce) *failure {
 		return failOutdated
 	}
 	a.compact = a.saidCompact
+	return nil
+}
+
+// takeGiven takes a peer's own word for its address, where that is allowed.
+func (s *Server) takeGiven(a *announce) {
+	c := s.cfg.Bttrack
 	if a.given == "" || len(a.given) > 64 || c.GivenAddr == nil || !c.GivenAddr(a.addr) {
-		return nil
+		return
 	}
 	text, err := url.QueryUnescape(a.given)
 	if err != nil {
-		return nil
+		return
 	}
 	// Names are not looked up; an address that no peer can have is passed over.
 	if ip, err := netip.ParseAddr(text); err == nil {
-		if ip = ip.WithZone("").Unmap(); !ip.IsUnspecified() && !ip.IsMulticast() {
+		if ip = ip.WithZone("").Unmap(); !ip.IsUnspecified() && !ip.IsMulticast() && s.allows(KeptOutAnnounce, netip.AddrPortFrom(ip, a.port)) {
 			a.addr = ip
 		}
 	}
-	return nil
 }
 
 // appendBttrack appends a refusal in bttrack's words and returns its status.

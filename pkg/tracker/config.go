@@ -46,6 +46,14 @@ type Config struct {
 	KeepDead bool
 	// Admit says which addresses may ask; nil for all.
 	Admit func(from netip.Addr) bool
+	// AllowPeer says which addresses may be peers here: announces and scrapes of
+	// others are refused, an address that a peer gives itself is passed over when it
+	// is of them, and so are those in the state file. nil allows all.
+	AllowPeer func(netip.Addr) bool
+	// KeptOut is told of each address that AllowPeer refuses, with a port of 0 where
+	// that is not known, and of what named it: KeptOutAnnounce and so on. It must
+	// not wait; nil means nobody.
+	KeptOut func(source string, addr netip.AddrPort)
 	// Bttrack makes the server answer over HTTP as bttrack did, and keep its
 	// state in the form of its dfile; nil for the server's own ways.
 	Bttrack *Bttrack
@@ -58,6 +66,13 @@ type Config struct {
 	// Now is the clock, for tests; nil for time.Now.
 	Now func() time.Time
 }
+
+// What named an address to Config.KeptOut.
+const (
+	KeptOutAnnounce = "announce"
+	KeptOutScrape   = "scrape"
+	KeptOutDisk     = "disk"
+)
 
 func (c Config) withDefaults() (Config, error) {
 	setDuration(&c.Interval, DefaultInterval)
@@ -72,6 +87,12 @@ func (c Config) withDefaults() (Config, error) {
 	setInt(&c.TargetRate, DefaultTargetRate)
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.AllowPeer == nil {
+		c.AllowPeer = func(netip.Addr) bool { return true }
+	}
+	if c.KeptOut == nil {
+		c.KeptOut = func(string, netip.AddrPort) {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

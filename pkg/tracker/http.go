@@ -71,12 +71,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) announceHTTP(k *work, from, local netip.Addr, query string) {
 	s.stats.announcesHTTP.Add(1)
 	k.req = announce{addr: from.WithZone("").Unmap(), local: local.WithZone("").Unmap()}
-	fail := s.admit(k.req.addr)
+	fail := s.admit(KeptOutAnnounce, k.req.addr)
 	if fail == nil {
 		fail = k.req.parseQuery(query)
 	}
 	if fail == nil && s.cfg.Bttrack != nil {
-		fail = s.cfg.Bttrack.check(&k.req)
+		if fail = s.cfg.Bttrack.check(&k.req); fail == nil {
+			s.takeGiven(&k.req)
+		}
 	}
 	if fail == nil {
 		fail = s.announce(&k.req, &k.reply)
@@ -87,17 +89,6 @@ func (s *Server) announceHTTP(k *work, from, local netip.Addr, query string) {
 	}
 	k.status = http.StatusOK
 	k.buf = appendAnnounce(k.buf[:0], &k.req, &k.reply, s.cfg.Bttrack == nil)
-}
-
-// admit refuses addresses that the configuration refuses.
-func (s *Server) admit(from netip.Addr) *failure {
-	switch {
-	case !from.IsValid():
-		return failAddress
-	case s.cfg.Admit != nil && !s.cfg.Admit(from):
-		return failBanned
-	}
-	return nil
 }
 
 func (s *Server) fail(k *work, f *failure) {
@@ -186,7 +177,7 @@ func appendDictPeers(b []byte, peers []entry, ids bool) []byte {
 
 func (s *Server) scrapeHTTP(k *work, from netip.Addr, query string) {
 	s.stats.scrapesHTTP.Add(1)
-	fail := s.admit(from.WithZone("").Unmap())
+	fail := s.admit(KeptOutScrape, from.WithZone("").Unmap())
 	if fail == nil && s.cfg.Bttrack != nil {
 		s.scrapeBttrack(k, query)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"time"
 
@@ -192,7 +193,7 @@ func (s *Server) restore(unix int64, t *torrentState) {
 	}
 	longest := int32(max(2*max(maxInterval, seconds(s.cfg.Interval))+60, seconds(s.cfg.Expiry)))
 	for _, e := range t.peers {
-		if s.cfg.Admit != nil && !s.cfg.Admit(e.key.addr()) {
+		if s.cfg.Admit != nil && !s.cfg.Admit(e.key.addr()) || !s.allows(KeptOutDisk, netip.AddrPortFrom(e.key.addr(), e.key.port())) {
 			continue
 		}
 		if w.find(e.key) == nil && !s.room(w) {

@@ -111,8 +111,12 @@ func (s *Server) answerUDP(k *work, in []byte, from netip.AddrPort, local netip.
 		out = append(binary.BigEndian.AppendUint32(out, udpConnect), transaction...)
 		return binary.BigEndian.AppendUint64(out, s.ids.make(&k.mac, from, s.second()))
 	}
-	if s.cfg.Admit != nil && !s.cfg.Admit(from.Addr()) {
-		if out = s.errorUDP(out, transaction, failBanned.reason); len(out) > len(in) {
+	what := KeptOutAnnounce
+	if action == udpScrape {
+		what = KeptOutScrape
+	}
+	if fail := s.admit(what, from.Addr()); fail != nil {
+		if out = s.errorUDP(out, transaction, fail.reason); len(out) > len(in) {
 			return out[:0]
 		}
 		return out
