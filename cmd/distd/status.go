@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -54,6 +56,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	if l := s.Limits; l.Up+l.Down+l.WANDown > 0 || len(l.Channels)+len(l.Timetables) > 0 {
 		printRates(cmd, &l)
 	}
+	printZone(cmd, s)
 	for url, state := range s.Trackers {
 		printf(cmd, "tracker %s: %s\n", url, state)
 	}
@@ -68,6 +71,24 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 	return nil
+}
+
+// printZone says which zone the node is in and what was kept out of it.
+func printZone(cmd *cli.Command, s *node.Status) {
+	if s.Zone == "" && len(s.ZoneNet) == 0 {
+		return
+	}
+	line := "zone"
+	if s.Zone != "" {
+		line += " " + s.Zone
+	}
+	for i, p := range s.ZoneNet {
+		line += [...]string{": ", ", "}[min(i, 1)] + p.String()
+	}
+	for i, source := range slices.Sorted(maps.Keys(s.KeptOut)) {
+		line += [...]string{"; kept out: ", ", "}[min(i, 1)] + humanize.Comma(s.KeptOut[source]) + " " + source
+	}
+	printf(cmd, "%s\n", line)
 }
 
 // printReleases shows all releases in a table.

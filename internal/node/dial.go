@@ -23,21 +23,16 @@ func mirrorClient(congestion, version string, way *outward.Access) httpfetch.Cli
 
 // trackerClient is a client for trackers. A tracker takes a peer's address from
 // the connection that the announce comes in on, so this must be the address
-// that peers listen at. With direct no proxy is used: the tracker would take its
-// address for the peer's.
-func trackerClient(way *outward.Access, peers net.Listener, direct bool) *http.Client {
-	return trackerClientOver("tcp", way, peers, direct)
-}
-
-// trackerClientOver is trackerClient for one family of addresses, tcp4, or all.
-func trackerClientOver(network string, way *outward.Access, peers net.Listener, direct bool) *http.Client {
+// that peers listen at: see dialerFrom. With direct no proxy is used: the tracker
+// would take its address for the peer's. network is tcp or, for one family of
+// addresses, tcp4.
+func trackerClient(network string, way *outward.Access, d *net.Dialer, direct bool) *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = way.TLS()
 	t.Proxy = way.Proxy
 	if direct {
 		t.Proxy = nil
 	}
-	d := dialerFrom(peers)
 	t.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return d.DialContext(ctx, network, addr) }
 	return &http.Client{Transport: way.Transport(t), Timeout: 30 * time.Second}
 }

@@ -99,7 +99,7 @@ func newFetch(o FetchOptions, web *web) (*fetch, error) {
 	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, dial: dialPeers(ln)}
 	at := localPort(ln).AddrPort()
 	f.local, f.port = at.Addr().Unmap(), at.Port()
-	f.announcing = trackerClientOver(o.network(), web.outward, ln, false)
+	f.announcing = trackerClient(o.network(), web.outward, dialerFrom(ln), false)
 	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer,
 		Up: &f.limits.node.up, Down: &f.limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
 	return f, err

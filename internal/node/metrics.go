@@ -30,6 +30,7 @@ var (
 	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
 	descRate     = prometheus.NewDesc("distd_limit_bytes_per_second", "Limit of the rate of content, of the node or a channel; 0 for none.", []string{"channel", "direction"}, nil)
 	descMaxPeers = prometheus.NewDesc("distd_limit_peers", "Limit of peer connections, of the node and of one release.", []string{"of"}, nil)
+	descKeptOut  = prometheus.NewDesc("distd_kept_out_total", "Peers that were kept out of the zone, by what named them.", []string{"source"}, nil)
 	descHookFail = prometheus.NewDesc("distd_hook_failures_total", "Runs of the hook that failed.", nil, nil)
 )
 
@@ -80,6 +81,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descHooks, n.counters.hookRuns.Load())
+	for source, v := range s.KeptOut {
+		count(descKeptOut, v, source)
+	}
 	count(descHookFail, n.counters.hookFailures.Load())
 }
 

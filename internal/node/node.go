@@ -30,6 +30,7 @@ import (
 	"distd/internal/outward"
 	"distd/internal/serve"
 	"distd/internal/store"
+	"distd/internal/zone"
 	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/wire"
@@ -67,6 +68,7 @@ type Node struct {
 
 	limits    limits
 	paths     paths
+	fence     *zone.Fence
 	releases  *keeper
 	seedless  seedless
 	news      locks // by channel, for taking up a release
@@ -80,6 +82,9 @@ type Node struct {
 func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err error) {
 	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry()}
 	n.cfg.Store(cfg)
+	if n.fence, err = newFence(cfg, log.Named("zone")); err != nil {
+		return nil, err
+	}
 	if err := CheckFiles(cfg); err != nil {
 		return nil, &codedError{ExConfig, err}
 	}
@@ -186,6 +191,8 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	if n.tracks(cfg) {
 		n.tracker, err = tracker.NewServer(tracker.Config{
 			StateFile: filepath.Join(cfg.Dir, ".distd", "tracker.state"),
+			AllowPeer: n.fence.Allows,
+			KeptOut:   n.fence.KeptOut,
 			Log:       n.log.Named("tracker"),
 		})
 		if err != nil {
@@ -203,7 +210,7 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	if err := n.addUpstreams(cfg); err != nil {
 		return err
 	}
-	n.announcing = trackerClient(n.outward, n.peers, true)
+	n.announcing = trackerClient("tcp", n.outward, fencedDialer(n.fence, n.peers), true)
 	mc := mirrorClient(cfg.Congestion, n.version, n.outward)
 	mc.Tune, mc.Log = n.tune, n.log.Named("mirrors")
 	n.mirrors = httpfetch.NewClient(mc)
@@ -229,6 +236,9 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 		PeerID:             n.peerID,
 		Dial:               dialPeers(n.peers),
 		Encryption:         policy,
+		Zone:               n.fence.Name(),
+		AllowPeer:          n.fence.Allows,
+		KeptOut:            n.fence.KeptOut,
 		MaxConns:           cfg.MaxPeers,
 		Memory:             int64(cfg.Memory),
 		Up:                 &n.limits.node.up,
@@ -298,6 +308,7 @@ func (n *Node) Run(ctx context.Context) error {
 		spawn("upstream "+f.client.Base(), f.run)
 	}
 	spawn("watchdog", n.watchdog)
+	g.Go(func() error { n.warnOfFence(ctx); return nil })
 	n.ready.Store(true)
 	n.logStart()
 	err := g.Wait()

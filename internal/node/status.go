@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"crypto/sha256"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ type Status struct {
 	Trackers map[string]string `json:"trackers,omitempty"`
 	Limits   Limits            `json:"limits"`
 	Paths    []PathStatus      `json:"paths,omitempty"`
+	Zone     string            `json:"zone,omitempty"`
+	ZoneNet  []netip.Prefix    `json:"zone_net,omitempty"`
+	// KeptOut counts the peers that were kept out of the zone, by what named them.
+	KeptOut map[string]int64 `json:"kept_out,omitempty"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -86,7 +91,8 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits(), Paths: n.paths.totals()}
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits(), Paths: n.paths.totals(),
+		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
 	}
