@@ -119,12 +119,7 @@ func TestMetadata(t *testing.T) {
 	if m, err := DecodeMetadata([]byte("d8:msg_typei7e5:piecei0ee")); err != nil || m.Kind != 7 {
 		t.Errorf("unknown kind: %v, %v", m, err)
 	}
-	for _, in := range []string{
-		"d5:piecei0ee", "d8:msg_typei0ee", "d8:msg_typei0e5:piecei-1ee", "d8:msg_typei0e5:piece1:xe", "d8:msg_typei0e5:piecei999999999ee",
-		"d8:msg_typei-1e5:piecei0ee", "d8:msg_typei1e5:piecei0ee", "d8:msg_typei1e5:piecei0e10:total_sizei0ee", "d8:msg_typei1e5:piecei0e10:total_sizei5eeabc",
-		"d8:msg_typei1e5:piecei0e10:total_sizei3eeabcd", "d8:msg_typei1e5:piecei1e10:total_sizei3eeabc", "d8:msg_typei1e5:piecei0e10:total_sizei-3eeabc",
-		"d8:msg_typei1e5:piecei0e10:total_sizei99999999999eeabc", "d8:msg_typei0e5:piecei0ee" + strings.Repeat("x", MetadataBlock+1024),
-	} {
+	for _, in := range badParts {
 		if m, err := DecodeMetadata([]byte(in)); !IsProtocolError(err) {
 			t.Errorf("%.60q: %+v, %v", in, m, err)
 		}
@@ -132,6 +127,14 @@ func TestMetadata(t *testing.T) {
 	if MetadataParts(0) != 0 || MetadataParts(1) != 1 || MetadataParts(MetadataBlock+1) != 2 {
 		t.Error("MetadataParts")
 	}
+}
+
+// badParts are messages of BEP 9's form that break it.
+var badParts = []string{
+	"d5:piecei0ee", "d8:msg_typei0ee", "d8:msg_typei0e5:piecei-1ee", "d8:msg_typei0e5:piece1:xe", "d8:msg_typei0e5:piecei999999999ee",
+	"d8:msg_typei-1e5:piecei0ee", "d8:msg_typei1e5:piecei0ee", "d8:msg_typei1e5:piecei0e10:total_sizei0ee", "d8:msg_typei1e5:piecei0e10:total_sizei5eeabc",
+	"d8:msg_typei1e5:piecei0e10:total_sizei3eeabcd", "d8:msg_typei1e5:piecei1e10:total_sizei3eeabc", "d8:msg_typei1e5:piecei0e10:total_sizei-3eeabc",
+	"d8:msg_typei1e5:piecei0e10:total_sizei99999999999eeabc", "d8:msg_typei0e5:piecei0ee" + strings.Repeat("x", MetadataBlock+1024),
 }
 
 func addrs(ss ...string) (out []netip.AddrPort) {
@@ -208,6 +211,58 @@ func FuzzDecodeMetadata(f *testing.F) {
 			t.Fatalf("%+v", m)
 		}
 		if again, err := DecodeMetadata(m.Encode()); err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
+			t.Fatalf("%+v became %+v: %v", m, again, err)
+		}
+	})
+}
+
+// Documents come in the same messages, within a bound of the caller's.
+func TestDocs(t *testing.T) {
+	last := MetadataMsg{Kind: MetadataData, Piece: 2, TotalSize: 2*MetadataBlock + 5, Data: noise(5)}
+	if got, err := DecodeDocs(last.Encode(), int64(last.TotalSize)); err != nil || !reflect.DeepEqual(&last, got) {
+		t.Errorf("%+v became %+v: %v", last, got, err)
+	}
+	if m, err := DecodeDocs(last.Encode(), int64(last.TotalSize)-1); !IsProtocolError(err) {
+		t.Errorf("one byte too many: %+v, %v", m, err)
+	}
+	beyond := MetadataMsg{Kind: MetadataRequest, Piece: MetadataParts(DefaultMaxDocs)}
+	for _, limit := range []int64{0, -1, DefaultMaxDocs} {
+		if m, err := DecodeDocs(beyond.Encode(), limit); !IsProtocolError(err) {
+			t.Errorf("limit %d: %+v, %v", limit, m, err)
+		}
+	}
+	for _, limit := range []int64{DefaultMaxDocs + 1, 1 << 62} {
+		if m, err := DecodeDocs(beyond.Encode(), limit); err != nil || m.Piece != beyond.Piece {
+			t.Errorf("limit %d: %+v, %v", limit, m, err)
+		}
+	}
+	for _, in := range badParts {
+		if m, err := DecodeDocs([]byte(in), 0); !IsProtocolError(err) {
+			t.Errorf("%.60q: %+v, %v", in, m, err)
+		}
+	}
+}
+
+func FuzzDecodeDocs(f *testing.F) {
+	m := MetadataMsg{Kind: MetadataData, TotalSize: 3, Data: []byte("abc")}
+	f.Add(m.Encode(), int64(3))
+	f.Add([]byte("d8:msg_typei0e5:piecei3ee"), int64(-1))
+	f.Add([]byte("d8:msg_typei1e5:piecei0e10:total_sizei9223372036854775807eeabc"), int64(1<<62))
+	f.Fuzz(func(t *testing.T, b []byte, limit int64) {
+		m, err := DecodeDocs(b, limit)
+		if err != nil {
+			if !IsProtocolError(err) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if limit <= 0 {
+			limit = DefaultMaxDocs
+		}
+		if len(m.Data) > MetadataBlock || m.Piece < 0 || int64(m.Piece)*MetadataBlock+int64(len(m.Data)) > limit+MetadataBlock || int64(m.TotalSize) > limit {
+			t.Fatalf("%+v", m)
+		}
+		if again, err := DecodeDocs(m.Encode(), limit); err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
 			t.Fatalf("%+v became %+v: %v", m, again, err)
 		}
 	})

@@ -44,9 +44,12 @@ func MetadataParts(size int) int { return (size + MetadataBlock - 1) / MetadataB
 // DecodeMetadata reads the payload of a metadata message. A part of metadata
 // must have the length that its number and the whole length give. Data points
 // into b.
-func DecodeMetadata(b []byte) (*MetadataMsg, error) {
+func DecodeMetadata(b []byte) (*MetadataMsg, error) { return decodeParts(b, "metadata", MaxMetadata) }
+
+// decodeParts reads a message of a blob of at most limit bytes.
+func decodeParts(b []byte, what string, limit int64) (*MetadataMsg, error) {
 	if len(b) > MetadataBlock+1024 {
-		return nil, violation(Extended, "metadata message of %d bytes", len(b))
+		return nil, violation(Extended, "%s message of %d bytes", what, len(b))
 	}
 	var raw struct {
 		Type  bencode.Bytes `bencode:"msg_type"`
@@ -55,21 +58,21 @@ func DecodeMetadata(b []byte) (*MetadataMsg, error) {
 	}
 	n, err := decodeDict(b, &raw)
 	if err != nil {
-		return nil, violation(Extended, "metadata message: %v", err)
+		return nil, violation(Extended, "%s message: %v", what, err)
 	}
 	kind, ok := integer(raw.Type)
 	part, ok2 := integer(raw.Piece)
-	if !ok || !ok2 || kind < 0 || kind > 255 || part < 0 || part >= int64(MetadataParts(MaxMetadata)) {
-		return nil, violation(Extended, "metadata message without a kind or a possible part")
+	if !ok || !ok2 || kind < 0 || kind > 255 || part < 0 || part >= int64(MetadataParts(int(limit))) {
+		return nil, violation(Extended, "%s message without a kind or a possible part", what)
 	}
 	m := &MetadataMsg{Kind: MetadataKind(kind), Piece: int(part)}
 	if m.Kind != MetadataData {
 		return m, nil
 	}
-	m.TotalSize, m.Data = number(raw.Size, 1, MaxMetadata), b[n:]
+	m.TotalSize, m.Data = number(raw.Size, 1, limit), b[n:]
 	want := min(m.TotalSize-m.Piece*MetadataBlock, MetadataBlock)
 	if want <= 0 || len(m.Data) != want {
-		return nil, violation(Extended, "%d bytes of metadata as part %d of %d bytes", len(m.Data), m.Piece, m.TotalSize)
+		return nil, violation(Extended, "%d bytes of %s as part %d of %d bytes", len(m.Data), what, m.Piece, m.TotalSize)
 	}
 	return m, nil
 }
