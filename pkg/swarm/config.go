@@ -77,6 +77,8 @@ type Config struct {
 	recheckEvery time.Duration
 	// partnerTime is how long two directing seeds without leaves stay connected.
 	partnerTime time.Duration
+	// docsTime is how long documents stay in memory after a peer asked for them.
+	docsTime time.Duration
 }
 
 func (c *Config) setDefaults() {
@@ -89,6 +91,7 @@ func (c *Config) setDefaults() {
 	def(&c.SyncEvery, 5*time.Second)
 	def(&c.recheckEvery, time.Minute)
 	def(&c.partnerTime, 10*time.Second)
+	def(&c.docsTime, docsTime)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	if c.AllowPeer == nil {
 		c.AllowPeer = func(netip.Addr) bool { return true }
@@ -154,6 +157,14 @@ type Spec struct {
 	// InfoBytes is the torrent's info dictionary, for peers that came by a
 	// magnet link; nil when it is not to be had here.
 	InfoBytes []byte
+	// Release is the release's ID, 64 hex digits, which peers are told; "" for a
+	// torrent that is none.
+	Release string
+	// Documents loads what belongs to the release beside its content, for peers
+	// that are distd: 64 MiB at most. nil means that there is nothing. It is called
+	// when a peer asks, in a goroutine of its own, and again when the answer was
+	// forgotten meanwhile; it must not be changed after return.
+	Documents func() ([]byte, error)
 	// Verify says whether data is the content of the piece. It is called from
 	// several goroutines at once.
 	Verify func(piece int, data []byte) bool

@@ -62,6 +62,9 @@ type conn struct {
 	pexSent        map[netip.AddrPort]struct{}
 	pexCame        time.Time
 	metaServed     int
+	docsID         uint8 // set when it asks for documents, or has some
+	docsServed     int
+	docsWaiting    []int // parts that it is sent when the documents are here
 	down, wasted   int64
 	snubbedSince   time.Time
 	sentBytes      int64

@@ -34,6 +34,7 @@ type Engine struct {
 	maxPerTorrent      atomic.Int64
 	blame              *blameList
 	ranks              *ranks
+	shelf              docsShelf
 	fetchers           atomic.Int64 // others that fetched the last release as well
 
 	mu       sync.Mutex
@@ -62,6 +63,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, gate: newGate(cfg.UploadSlots), budget: newBudget(cfg.Memory), work: newWorkQueue(),
 		verifying: make(chan struct{}, cfg.Workers), dialling: make(chan struct{}, maxDialling), greeting: make(chan struct{}, maxGreeting),
 		torrents: make(map[[20]byte]*Torrent), blame: newBlameList(), ranks: newRanks(),
+		shelf: docsShelf{loading: make(chan struct{}, maxDocsLoading)},
 	}
 	e.fetchers.Store(math.MaxInt64) // until it is known
 	e.maxConns.Store(int64(cfg.MaxConns))

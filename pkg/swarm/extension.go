@@ -17,6 +17,7 @@ const (
 	// directing seed, which looks as if it had nothing.
 	extDirecting     = 3
 	extClaims        = 4
+	extDocs          = 5
 	extDirectingName = "distd_directing"
 )
 
@@ -30,9 +31,10 @@ const (
 	// pexSeed is pexFirst for directing seeds, which should know each other soon.
 	pexSeed = 300 * time.Millisecond
 	maxPEX  = 50
-	// maxMetaServed bounds how often the metadata is sent over one connection.
+	// maxMetaServed bounds how often the metadata, or the documents, are sent over
+	// one connection.
 	maxMetaServed = 4
-	// maxMetaWaiting is how many bytes may wait for a peer that asks for metadata:
+	// maxMetaWaiting is how many bytes may wait for a peer that asks for them:
 	// hundreds of peers that do not read what they ask for must not fill memory.
 	maxMetaWaiting = 256 << 10
 )
@@ -43,7 +45,10 @@ func (t *Torrent) greetExtended(c *conn) {
 		M: map[string]uint8{wire.ExtPEX: extPEX, wire.ExtMetadata: extMetadata},
 		V: t.e.cfg.Version, Port: t.e.cfg.Port, Reqq: maxRequests,
 		YourIP: c.remote.Addr(), MetadataSize: len(t.spec.InfoBytes),
-		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest, Zone: t.e.cfg.Zone},
+		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest, Release: t.spec.Release, Zone: t.e.cfg.Zone},
+	}
+	if t.spec.Documents != nil {
+		h.M[wire.ExtDocs] = extDocs
 	}
 	if t.spec.Directing {
 		h.M[extDirectingName] = extDirecting
@@ -68,6 +73,8 @@ func (t *Torrent) extended(c *conn, id uint8, data []byte) error {
 		return t.metadata(c, data)
 	case extClaims:
 		return t.claimsCame(c, data)
+	case extDocs:
+		return t.docsCame(c, data)
 	}
 	return nil
 }
@@ -93,7 +100,7 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	} else {
 		c.pe.SetStock()
 	}
-	c.pexID, c.metaID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata]
+	c.pexID, c.metaID, c.docsID = h.M[wire.ExtPEX], h.M[wire.ExtMetadata], h.M[wire.ExtDocs]
 	if h.M[extDirectingName] != 0 && !c.directing {
 		c.directing = true
 		if c.addr != nil {
@@ -139,18 +146,24 @@ func (t *Torrent) metadata(c *conn, data []byte) error {
 	if m.Kind != wire.MetadataRequest || c.metaID == 0 {
 		return nil
 	}
-	info := t.spec.InfoBytes
-	parts := wire.MetadataParts(len(info))
-	answer := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: m.Piece}
-	waiting, _ := c.w.Queued()
-	if m.Piece < parts && c.metaServed < maxMetaServed*parts && waiting < maxMetaWaiting {
-		c.metaServed++
-		begin := m.Piece * wire.MetadataBlock
-		answer.Kind, answer.TotalSize = wire.MetadataData, len(info)
-		answer.Data = info[begin:min(begin+wire.MetadataBlock, len(info))]
-	}
-	c.w.SendExtended(c.metaID, answer.Encode())
+	c.sendPart(c.metaID, t.spec.InfoBytes, m.Piece, &c.metaServed)
 	return nil
+}
+
+// sendPart answers a request for a part of a blob, under the number that the peer
+// gave to such messages. It refuses what is not there, what was served often
+// enough, and what would pile up.
+func (c *conn) sendPart(id uint8, blob []byte, part int, served *int) {
+	parts := wire.MetadataParts(len(blob))
+	answer := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: part}
+	waiting, _ := c.w.Queued()
+	if part < parts && *served < maxMetaServed*parts && waiting < maxMetaWaiting {
+		*served++
+		begin := part * wire.MetadataBlock
+		answer.Kind, answer.TotalSize = wire.MetadataData, len(blob)
+		answer.Data = blob[begin:min(begin+wire.MetadataBlock, len(blob))]
+	}
+	c.w.SendExtended(id, answer.Encode())
 }
 
 // pexCame takes in the addresses that a peer knows. Too many messages are

@@ -29,19 +29,24 @@ const foreignTime = 30 * time.Minute
 // meet closes a connection to a peer of another zone, and lets one begin of which
 // that could not be ruled out before its extension handshake, h.
 func (t *Torrent) meet(c *conn, h *wire.ExtHandshake) error {
-	own := t.e.cfg.Zone
-	if own == "" {
-		return nil
-	}
-	if h.Distd != nil && h.Distd.Zone != "" && h.Distd.Zone != own {
+	if err := t.e.sameZone(h); err != nil {
 		t.foreign(c, h.Port)
-		return fmt.Errorf("%w: it is in %s, this node in %s", errForeign, h.Distd.Zone, own)
+		return err
 	}
 	if c.held.Swap(false) {
 		t.pick.SetChoked(c.pe, c.choked)
 		t.unchoke(c)
 	}
 	return nil
+}
+
+// sameZone says whether the peer that has sent h may be one of the zone.
+func (e *Engine) sameZone(h *wire.ExtHandshake) error {
+	own := e.cfg.Zone
+	if own == "" || h.Distd == nil || h.Distd.Zone == "" || h.Distd.Zone == own {
+		return nil
+	}
+	return fmt.Errorf("%w: it is in %s, this node in %s", errForeign, h.Distd.Zone, own)
 }
 
 // foreign remembers that a peer is of another zone, also under the port at which

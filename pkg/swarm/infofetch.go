@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"crypto/sha1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 )
 
 // InfoConfig says whose info dictionary an InfoFetch wants, and how it connects.
-// The fields are those of Config; zero values mean the same defaults.
+// The fields are those of Config where they have the names of such; zero values
+// mean the same defaults.
 type InfoConfig struct {
 	InfoHash         [20]byte
 	PeerID           [20]byte
@@ -25,18 +27,30 @@ type InfoConfig struct {
 	Secure           Secure
 	AllowPeer        func(netip.Addr) bool
 	KeptOut          func(source string, addr netip.AddrPort)
+	Zone             string
 	Dial             func(context.Context, netip.AddrPort) (net.Conn, error)
 	Version          string
 	Log              *zap.Logger
 	HandshakeTimeout time.Duration
+
+	// Documents makes RunBoth ask peers that are distd for what belongs to the
+	// release besides its content.
+	Documents bool
+	// CheckDocuments says whether a blob is that: an error means that the peer lied,
+	// and it is not asked again. It is called for one blob at a time. nil believes
+	// every peer.
+	CheckDocuments func([]byte) error
+	// MaxDocuments bounds the blob, in bytes (default 64 MiB).
+	MaxDocuments int64
 
 	// retry is how long after a failure a peer is asked again, at first.
 	retry time.Duration
 }
 
 // InfoFetch asks peers for a torrent's info dictionary, of which only the
-// infohash is known (BEP 9). Each peer is asked for all of it, so that one that
-// lies spoils nothing but its own answer.
+// infohash is known (BEP 9), and for the documents of the release that it is.
+// Each peer is asked for all of it, so that one that lies spoils nothing but its
+// own answer.
 type InfoFetch struct {
 	e     *Engine // for dialling; it never runs
 	cfg   InfoConfig
@@ -48,30 +62,14 @@ type InfoFetch struct {
 	order []*infoPeer
 }
 
-// infoPeer is an address that may have the dictionary.
-type infoPeer struct {
-	ap       netip.AddrPort
-	due      time.Time
-	failures int
-	busy     bool
-}
-
-const (
-	// maxInfoAsked is how many peers are asked at once.
-	maxInfoAsked = 4
-	// infoWindow is how many parts a peer is asked for at once: clients refuse
-	// what would pile up before a peer that does not read.
-	infoWindow = 8
-	// infoTimeout is how long a peer may be silent.
-	infoTimeout  = 20 * time.Second
-	infoRetry    = 2 * time.Second
-	maxInfoRetry = time.Minute
-)
-
 // NewInfoFetch returns an InfoFetch that knows no peer yet.
 func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 	def(&c.retry, infoRetry)
-	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer, KeptOut: c.KeptOut,
+	def(&c.MaxDocuments, wire.DefaultMaxDocs)
+	if c.CheckDocuments == nil {
+		c.CheckDocuments = func([]byte) error { return nil }
+	}
+	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer, KeptOut: c.KeptOut, Zone: c.Zone,
 		Dial: c.Dial, Version: c.Version, Log: c.Log, HandshakeTimeout: c.HandshakeTimeout})
 	if err != nil {
 		return nil, err
@@ -80,56 +78,38 @@ func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 		added: make(chan struct{}, 1), peers: map[netip.AddrPort]*infoPeer{}}, nil
 }
 
-// AddPeers makes addresses known. source names where they came from, for
-// Config.KeptOut.
-func (f *InfoFetch) AddPeers(source string, addrs []netip.AddrPort) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, ap := range addrs {
-		ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-		if f.peers[ap] != nil || len(f.order) >= maxAddrs || ap.Port() == 0 || !f.e.allows(source, ap) {
-			continue
-		}
-		p := &infoPeer{ap: ap}
-		f.peers[ap] = p
-		f.order = append(f.order, p)
-	}
-	select {
-	case f.added <- struct{}{}:
-	default:
-	}
-}
-
-// Peers are the addresses that are known, for who fetches the content next.
-func (f *InfoFetch) Peers() []netip.AddrPort {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	out := make([]netip.AddrPort, len(f.order))
-	for i, p := range f.order {
-		out[i] = p.ap
-	}
-	return out
-}
-
 // infoAnswer is what became of asking a peer.
 type infoAnswer struct {
 	peer *infoPeer
-	info []byte
 	err  error
 }
 
 // Run asks peers until one has sent the dictionary, which is returned once it was
 // checked by the infohash, or until ctx ends. All its goroutines have ended when
-// it returns.
+// it returns. It is for one call at a time.
 func (f *InfoFetch) Run(ctx context.Context) ([]byte, error) {
+	info, _, err := f.run(ctx, false)
+	return info, err
+}
+
+// RunBoth is Run for the dictionary and, if Documents is set, the documents: they
+// may come from different peers, and a peer that has only one of them is as good
+// for that. When ctx ends, what has come by then is returned with the error.
+func (f *InfoFetch) RunBoth(ctx context.Context) (info, documents []byte, err error) {
+	return f.run(ctx, f.cfg.Documents)
+}
+
+func (f *InfoFetch) run(ctx context.Context, both bool) (infoBytes, documents []byte, err error) {
+	info, docs := f.seek(both)
 	var wg sync.WaitGroup
+	defer f.release()
 	defer wg.Wait()
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan infoAnswer, maxInfoAsked)
-	for running := 0; ; {
+	answers := make(chan infoAnswer, maxInfoDialled)
+	for info.missing() || docs.missing() {
 		var wait <-chan time.Time
-		for running < maxInfoAsked {
+		for {
 			p, d := f.next(time.Now())
 			if p == nil {
 				if d > 0 {
@@ -137,74 +117,60 @@ func (f *InfoFetch) Run(ctx context.Context) ([]byte, error) {
 				}
 				break
 			}
-			running++
-			wg.Go(func() {
-				info, err := f.ask(asking, p.ap)
-				answers <- infoAnswer{p, info, err}
-			})
+			wg.Go(func() { answers <- infoAnswer{p, f.ask(asking, p, info, docs)} })
 		}
 		select {
 		case a := <-answers:
-			running--
-			if a.err == nil {
-				return a.info, nil
-			}
-			f.failed(a.peer, a.err)
+			f.ended(a.peer, a.err)
 		case <-f.added:
 		case <-wait:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("info of torrent %x: %w", f.cfg.InfoHash, ctx.Err())
+			what := "info"
+			if !info.missing() {
+				what = "documents"
+			}
+			return info.result(), docs.result(), fmt.Errorf("%s of torrent %x: %w", what, f.cfg.InfoHash, ctx.Err())
 		}
 	}
+	return info.result(), docs.result(), nil
 }
 
-// next is a peer to ask now, or how long to wait for one; 0 is for ever.
-func (f *InfoFetch) next(now time.Time) (*infoPeer, time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var wait time.Duration
-	for _, p := range f.order {
-		if p.busy {
-			continue
+// seek is what a run looks for; docs is nil when that is the dictionary alone.
+func (f *InfoFetch) seek(both bool) (info, docs *sought) {
+	info = &sought{name: "info", check: func(b []byte) error {
+		if sha1.Sum(b) != f.cfg.InfoHash {
+			return errBadInfo
 		}
-		d := p.due.Sub(now)
-		if d <= 0 {
-			p.busy = true
-			return p, 0
-		}
-		if wait == 0 || d < wait {
-			wait = d
-		}
+		return nil
+	}}
+	if both {
+		docs = &sought{name: "documents", check: func(b []byte) error {
+			if err := f.cfg.CheckDocuments(b); err != nil {
+				return fmt.Errorf("%w: %w", errBadDocs, err)
+			}
+			return nil
+		}}
 	}
-	return nil, wait
+	return info, docs
 }
 
-func (f *InfoFetch) failed(p *infoPeer, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p.busy = false
-	p.due = time.Now().Add(min(f.cfg.retry<<min(p.failures, 10), maxInfoRetry))
-	p.failures++
-	f.log.Debug("peer has not sent the torrent's info", zap.Stringer("peer", p.ap), zap.Int("failures", p.failures), zap.Error(err))
-}
-
-// ask gets the dictionary from one peer: plainly first and, when encryption is
+// ask gets from one peer what is missing: plainly first and, when encryption is
 // allowed and the peer hangs up on that, with MSE.
-func (f *InfoFetch) ask(ctx context.Context, ap netip.AddrPort) ([]byte, error) {
-	s, nc, err := f.e.shake(ctx, ap, f.cfg.InfoHash, false)
+func (f *InfoFetch) ask(ctx context.Context, p *infoPeer, info, docs *sought) error {
+	s, nc, err := f.e.shake(ctx, p.ap, f.cfg.InfoHash, false)
 	if f.cfg.Encryption == wire.Allow && hungUp(err) {
-		s, nc, err = f.e.shake(ctx, ap, f.cfg.InfoHash, true)
+		s, nc, err = f.e.shake(ctx, p.ap, f.cfg.InfoHash, true)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.e.conns.Add(-1)
 	defer func() { _ = nc.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
+	f.connected(p)
 	if !s.Extensions {
-		return nil, errors.New("peer does not speak the extension protocol")
+		return errors.New("peer does not speak the extension protocol")
 	}
-	a := infoAsk{f: f, s: s, nc: nc, parts: map[int][]byte{}}
-	return a.run()
+	return newInfoAsk(f, info, docs, s, nc).run()
 }

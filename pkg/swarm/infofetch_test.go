@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,76 +73,125 @@ func TestInfoFetchEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// infoPeerOf is a peer that shakes hands, answers requests with what answer gives
-// and nothing else.
-func infoPeerOf(t *testing.T, hash [20]byte, size int, answer func(part int) []byte) netip.AddrPort {
+// fakeInfoPeer is a peer that shakes hands, answers requests for parts and does
+// nothing else.
+type fakeInfoPeer struct {
+	hash [20]byte
+	size int // of the info that it says it has; 0: none
+	info func(part int) []byte
+	docs func(part int) []byte // nil: it is no distd
+	// asked counts the requests for documents, conns the handshakes.
+	asked, conns atomic.Int32
+}
+
+const fakeMeta, fakeDocs = 9, 8
+
+// start lets it listen until the test ends.
+func (p *fakeInfoPeer) start(t *testing.T) netip.AddrPort {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	t.Cleanup(func() { _ = ln.Close(); <-ended })
-	go func() {
-		defer close(ended)
+	var all sync.WaitGroup
+	t.Cleanup(func() { _ = ln.Close(); all.Wait() })
+	all.Go(func() {
 		for {
 			nc, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			serveInfo(nc, hash, size, answer)
-			_ = nc.Close()
+			all.Go(func() { p.serve(nc); _ = nc.Close() })
 		}
-	}()
+	})
 	return ln.Addr().(*net.TCPAddr).AddrPort()
 }
 
-func serveInfo(nc net.Conn, hash [20]byte, size int, answer func(part int) []byte) {
-	s, err := wire.Accept(context.Background(), nc, wire.Options{PeerID: [20]byte{2}, Known: func(h [20]byte) bool { return h == hash }})
+func (p *fakeInfoPeer) serve(nc net.Conn) {
+	s, err := wire.Accept(context.Background(), nc, wire.Options{PeerID: [20]byte{2}, Known: func(h [20]byte) bool { return h == p.hash }})
 	if err != nil {
 		return
 	}
-	hello := wire.ExtHandshake{M: map[string]uint8{wire.ExtMetadata: 9}, MetadataSize: size}
+	p.conns.Add(1)
+	hello := wire.ExtHandshake{M: map[string]uint8{}, MetadataSize: p.size}
+	if p.info != nil {
+		hello.M[wire.ExtMetadata] = fakeMeta
+	}
+	if p.docs != nil {
+		hello.M[wire.ExtDocs] = fakeDocs
+	}
 	_, _ = nc.Write(wire.AppendExtended(nil, 0, hello.Encode()))
 	r := wire.NewReader(s.Conn, wire.ReaderConfig{Limits: wire.Limits{Fast: true, Extensions: true}})
 	var m wire.Message
 	for r.Next(&m) == nil {
-		if m.Type != wire.Extended || m.ExtID != 9 {
+		if m.Type != wire.Extended || m.ExtID == 0 {
 			continue
 		}
 		q, err := wire.DecodeMetadata(m.Data)
-		if err != nil {
+		switch {
+		case err != nil:
 			return
+		case m.ExtID == fakeMeta:
+			_, _ = nc.Write(wire.AppendExtended(nil, extMetadata, p.info(q.Piece)))
+		case m.ExtID == fakeDocs:
+			p.asked.Add(1)
+			_, _ = nc.Write(wire.AppendExtended(nil, extDocs, p.docs(q.Piece)))
 		}
-		_, _ = nc.Write(wire.AppendExtended(nil, extMetadata, answer(q.Piece)))
 	}
 }
 
-// What breaks the protocol costs its peer the connection and nothing else.
-func TestInfoFetchFromHostilePeers(t *testing.T) {
-	info := infoOf(2*wire.MetadataBlock + 5)
-	hash := sha1.Sum(info)
-	for name, answer := range map[string]func(part int) []byte{
-		"garbage":        func(int) []byte { return []byte("xyz") },
-		"refusal":        func(p int) []byte { m := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: p}; return m.Encode() },
-		"part not asked": func(int) []byte { return dataMsg(2000, 2001*wire.MetadataBlock, make([]byte, wire.MetadataBlock)) },
-		"other size":     func(p int) []byte { return dataMsg(p, len(info)+wire.MetadataBlock, make([]byte, wire.MetadataBlock)) },
-	} {
-		bad := infoPeerOf(t, hash, len(info), answer)
-		f := newInfoFetch(t, hash, wire.Off)
-		if _, err := f.ask(t.Context(), bad); err == nil || errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	good := infoPeerOf(t, hash, len(info), func(p int) []byte {
-		return dataMsg(p, len(info), info[p*wire.MetadataBlock:min(len(info), (p+1)*wire.MetadataBlock)])
-	})
-	if got, err := newInfoFetch(t, hash, wire.Off).ask(t.Context(), good); err != nil || !bytes.Equal(got, info) {
-		t.Errorf("a good peer: %d bytes, %v", len(got), err)
+// partsOf answers with the parts of a blob.
+func partsOf(blob []byte) func(int) []byte {
+	return func(p int) []byte {
+		begin := min(len(blob), p*wire.MetadataBlock)
+		return dataMsg(p, len(blob), blob[begin:min(len(blob), begin+wire.MetadataBlock)])
 	}
 }
 
 func dataMsg(part, total int, data []byte) []byte {
 	m := wire.MetadataMsg{Kind: wire.MetadataData, Piece: part, TotalSize: total, Data: data}
 	return m.Encode()
+}
+
+func rejectMsg(part int) []byte {
+	m := wire.MetadataMsg{Kind: wire.MetadataReject, Piece: part}
+	return m.Encode()
+}
+
+// badAnswers are answers to requests for parts of a blob of so many bytes, that
+// no peer may give.
+func badAnswers(size int) map[string]func(part int) []byte {
+	return map[string]func(part int) []byte{
+		"garbage":        func(int) []byte { return []byte("xyz") },
+		"refusal":        rejectMsg,
+		"part not asked": func(int) []byte { return dataMsg(2000, 2001*wire.MetadataBlock, make([]byte, wire.MetadataBlock)) },
+		"other size":     func(p int) []byte { return dataMsg(p, size+(1+p)*wire.MetadataBlock, make([]byte, wire.MetadataBlock)) },
+		"no size":        func(p int) []byte { return dataMsg(p, 0, nil) },
+		"negative size":  func(p int) []byte { return dataMsg(p, -5, make([]byte, 5)) },
+		"no end":         func(p int) []byte { return dataMsg(p, 1<<40, make([]byte, wire.MetadataBlock)) },
+		"short part":     func(p int) []byte { return dataMsg(p, size, make([]byte, 3)) },
+	}
+}
+
+// askOne asks one peer.
+func askOne(t *testing.T, f *InfoFetch, at netip.AddrPort) (info, docs []byte, err error) {
+	i, d := f.seek(f.cfg.Documents)
+	err = f.ask(t.Context(), &infoPeer{ap: at}, i, d)
+	return i.result(), d.result(), err
+}
+
+// What breaks the protocol costs its peer the connection and nothing else.
+func TestInfoFetchFromHostilePeers(t *testing.T) {
+	info := infoOf(2*wire.MetadataBlock + 5)
+	hash := sha1.Sum(info)
+	for name, answer := range badAnswers(len(info)) {
+		bad := &fakeInfoPeer{hash: hash, size: len(info), info: answer}
+		if _, _, err := askOne(t, newInfoFetch(t, hash, wire.Off), bad.start(t)); err == nil || errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good := &fakeInfoPeer{hash: hash, size: len(info), info: partsOf(info)}
+	if got, _, err := askOne(t, newInfoFetch(t, hash, wire.Off), good.start(t)); err != nil || !bytes.Equal(got, info) {
+		t.Errorf("a good peer: %d bytes, %v", len(got), err)
+	}
 }

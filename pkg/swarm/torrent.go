@@ -43,6 +43,7 @@ type Torrent struct {
 	ended    bool
 	ticked   time.Time
 	disk     diskState
+	docs     docs
 	counts   counters
 	broken   map[int]time.Time // pieces that could not be read, and when to look again
 	looking  bool              // whether one of them can be read
@@ -203,7 +204,7 @@ func (t *Torrent) idle() bool {
 	if t.ended {
 		return true
 	}
-	return !t.disk.stuck() && !t.disk.syncing && !t.unsynced() && len(t.broken) == 0 && !t.book.hopeful(t.need())
+	return !t.disk.stuck() && !t.disk.syncing && !t.unsynced() && len(t.broken) == 0 && t.docs.blob == nil && !t.book.hopeful(t.need())
 }
 
 // pace is the time between two ticks.
@@ -230,6 +231,7 @@ func (t *Torrent) tick(now time.Time) {
 	t.tickConns(now)
 	t.tickDisk(now)
 	t.tickBroken(now)
+	t.tickDocs(now)
 	t.dial(now)
 }
 
@@ -307,6 +309,7 @@ func (t *Torrent) Close() error {
 		}
 		t.finalSync()
 		clear(t.parts)
+		t.forgetDocs()
 		t.e.budget.forget(t)
 		t.account(time.Now())
 		t.e.budget.give(int64(t.pick.End()) * t.spec.Layout.PieceLength)
