@@ -70,6 +70,56 @@ func FuzzOpenPointer(f *testing.F) {
 	})
 }
 
+// FuzzOpenItem gives whatever the fuzzer makes a good signature where there is
+// room for one.
+func FuzzOpenItem(f *testing.F) {
+	k, _, i := testItem(f)
+	data := i.Encode()
+	f.Add(data)
+	f.Add(data[:len(data)-3])
+	f.Add(bytes.Replace(data, []byte("3:seqi7e"), []byte("3:seqi-7e"), 1))
+	f.Add([]byte("d1:k32:e"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		i, err := OpenItem(k.Public(), data)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrSignature) && !errors.Is(err, ErrKey) {
+				t.Fatalf("error of another kind: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(i.Encode(), data) {
+			t.Fatalf("accepted, but encoded again it is %q", i.Encode())
+		}
+	})
+}
+
+func FuzzItemFrom(f *testing.F) {
+	k, p, i := testItem(f)
+	f.Add([]byte(p.Channel), int64(p.Serial), i.Value())
+	f.Add([]byte(nil), int64(0), []byte("d2:ih20:aaaaaaaaaaaaaaaaaaaae"))
+	f.Add([]byte(nil), int64(-1), []byte("d1:ald1:bi1eee2:ih20:aaaaaaaaaaaaaaaaaaaae"))
+	f.Fuzz(func(t *testing.T, salt []byte, seq int64, value []byte) {
+		sig, err := signRaw(k, signedItem(string(salt), seq, value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := ItemFrom(k.Public().Raw(), salt, seq, value, sig)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("error is not ErrMalformed: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(i.Value(), value) || i.Channel != string(salt) || i.Serial != uint64(seq) {
+			t.Fatalf("accepted, but it is %+v", i)
+		}
+		// As a file it is either refused, or the same.
+		if got, err := OpenItem(k.Public(), i.Encode()); err == nil && *got != *i {
+			t.Fatalf("%+v became %+v", i, got)
+		}
+	})
+}
+
 // FuzzSignature shows foreign signatures of a message. Only the untrusted
 // comment, and what base64 and line ends leave open, may differ from the one
 // that the key made.

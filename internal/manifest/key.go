@@ -151,12 +151,9 @@ func (k PublicKey) Verify(msg, sig []byte) error {
 	if !k.valid {
 		return fmt.Errorf("%w: no key to check it with", ErrKey)
 	}
-	if len(sig) > MaxSignature {
-		return fmt.Errorf("%w: it is longer than %d bytes", ErrSignature, MaxSignature)
-	}
-	var s minisign.Signature
-	if err := s.UnmarshalText(sig); err != nil {
-		return fmt.Errorf("%w: %w", ErrSignature, err)
+	s, err := parseSignature(sig)
+	if err != nil {
+		return err
 	}
 	if s.KeyID != k.key.ID() {
 		return fmt.Errorf("%w: %s signed it, %s is trusted", ErrKey, keyID(s.KeyID), k.ID())
@@ -165,4 +162,14 @@ func (k PublicKey) Verify(msg, sig []byte) error {
 		return fmt.Errorf("%w: the data is not what key %s signed", ErrSignature, k.ID())
 	}
 	return nil
+}
+
+func parseSignature(sig []byte) (s minisign.Signature, err error) {
+	if len(sig) > MaxSignature {
+		return s, fmt.Errorf("%w: it is longer than %d bytes", ErrSignature, MaxSignature)
+	}
+	if err := s.UnmarshalText(sig); err != nil {
+		return s, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	return s, nil
 }

@@ -33,6 +33,25 @@ func parseValue(b []byte) (value, error) {
 	return b, nil
 }
 
+// Dictionary returns the entries of a bencoded dictionary of at most 1,000 keys,
+// each value as it is encoded. It refuses all but the canonical form (BEP 3), in
+// nested values too. The values are parts of b.
+func Dictionary(b []byte) (map[string][]byte, error) {
+	v, err := parseValue(b)
+	if err != nil {
+		return nil, err
+	}
+	fields, err := v.fields()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]byte, len(fields))
+	for k, f := range fields {
+		out[k] = f
+	}
+	return out, nil
+}
+
 var errTruncated = errors.New("ends too early")
 
 // skip checks the value that begins at off and returns the offset behind it.

@@ -8,6 +8,18 @@ import (
 	"github.com/anacrolix/torrent/bencode"
 )
 
+func TestDictionary(t *testing.T) {
+	got, err := Dictionary([]byte("d1:ai-1e2:bbl1:xee"))
+	if err != nil || len(got) != 2 || string(got["a"]) != "i-1e" || string(got["bb"]) != "l1:xe" {
+		t.Errorf("entries %q, %v", got, err)
+	}
+	for _, s := range []string{"", "le", "1:d", "d1:bi1e1:ai1ee", "d1:ad1:bi01eee", "dee"} {
+		if got, err := Dictionary([]byte(s)); err == nil {
+			t.Errorf("%q has the entries %q", s, got)
+		}
+	}
+}
+
 func TestBencodeForm(t *testing.T) {
 	for _, s := range []string{
 		"i0e", "i-1e", "i9223372036854775807e", "i18446744073709551615e", "0:", "3:abc", "le", "de",
