@@ -10,12 +10,9 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -188,13 +185,18 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		return res, nil
 	}
 	n.log.Info("published", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial), zap.String("name", res.Name), zap.String("release", res.ID), zap.Int64("bytes", res.Size))
+	n.published(ctx, res.Channel, res.ID)
+	return res, nil
+}
+
+// published brings a new release to those who wait for it, and drops old ones.
+func (n *Node) published(ctx context.Context, channel, id string) {
 	if n.engine != nil {
-		n.releases.want(ctx, res.ID)
+		n.releases.want(ctx, id)
 	} else {
-		n.tell(res.Channel)
+		n.tell(channel)
 	}
 	n.prune(context.WithoutCancel(ctx))
-	return res, nil
 }
 
 // publishNow publishes. What is refused for no reason of the system, such as a
@@ -282,34 +284,6 @@ func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, er
 	return o, nil
 }
 
-func (n *Node) controlRollback(w http.ResponseWriter, r *http.Request) {
-	channel := r.URL.Query().Get("channel")
-	lock := n.releases.lock(channel)
-	lock.Lock()
-	defer lock.Unlock()
-	act, err := n.store.Rollback(r.Context(), channel)
-	if err != nil {
-		refuse(w, n.explainRollback(channel, err))
-		return
-	}
-	n.log.Warn("rolled back by the operator", zap.String("channel", channel), zap.String("live", act.ID))
-	reply(w, act)
-}
-
-// explainRollback says what to do where there is nothing to go back to.
-func (n *Node) explainRollback(channel string, err error) error {
-	channels := n.store.Channels()
-	switch {
-	case !errors.Is(err, store.ErrNoPrevious):
-		return err
-	case !slices.Contains(channels, channel):
-		return fmt.Errorf("%w, nor any of that channel here (channels: %s)", err, strings.Join(channels, ", "))
-	case n.role == config.RoleMaster:
-		return fmt.Errorf("%w on a master: publish the earlier content again", err)
-	}
-	return err
-}
-
 // Control is the client of a daemon's control socket.
 type Control struct{ http *http.Client }
 
@@ -341,12 +315,6 @@ func DialControl(dir string) (*Control, error) {
 func (c *Control) Status(ctx context.Context) (*Status, error) {
 	s := new(Status)
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, func(d *json.Decoder) error { return d.Decode(s) })
-}
-
-// Rollback makes the channel's previous release live again.
-func (c *Control) Rollback(ctx context.Context, channel string) (*store.Activation, error) {
-	a := new(store.Activation)
-	return a, c.call(ctx, http.MethodPost, "/v1/rollback?"+url.Values{"channel": {channel}}.Encode(), nil, func(d *json.Decoder) error { return d.Decode(a) })
 }
 
 // Publish has the daemon publish, and reports progress on the way.

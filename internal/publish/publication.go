@@ -63,7 +63,11 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	}
 	// From here on it is a matter of a sync, and stopping half-way would only
 	// leave things to clean up.
-	r, err := p.seal(context.WithoutCancel(ctx), m, sums.sha1)
+	t, err := newTorrent(m, sums.sha1)
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.seal(context.WithoutCancel(ctx), m, t)
 	if err != nil {
 		return nil, err
 	}
@@ -158,12 +162,8 @@ func (p *publication) unchanged(m *manifest.Manifest) *store.Release {
 }
 
 // seal finishes the manifest, signs it, and makes it and the content in the
-// workspace the channel's newest release.
-func (p *publication) seal(ctx context.Context, m *manifest.Manifest, pieces []byte) (*store.Release, error) {
-	t, err := newTorrent(m, pieces)
-	if err != nil {
-		return nil, err
-	}
+// workspace, whose torrent is t, the channel's newest release.
+func (p *publication) seal(ctx context.Context, m *manifest.Manifest, t *torrentfile.Torrent) (_ *store.Release, err error) {
 	m.InfoHash = hex.EncodeToString(t.InfoHash[:])
 	m.Created = p.Now().UTC().Truncate(time.Second)
 	if p.Expires > 0 {

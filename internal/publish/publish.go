@@ -125,17 +125,22 @@ func Publish(ctx context.Context, st *store.Store, key manifest.PrivateKey, o Op
 	return res, nil
 }
 
-func publish(ctx context.Context, p *publication) (*Result, error) {
-	var err error
+func publish(ctx context.Context, p *publication) (res *Result, err error) {
+	err = p.inWorkspace(func() error { res, err = p.run(ctx); return err })
+	return res, err
+}
+
+// inWorkspace calls fn with the workspace open.
+func (p *publication) inWorkspace(fn func() error) (err error) {
 	if p.work, err = openWorkspace(p.st); err != nil {
-		return nil, err
+		return err
 	}
-	res, err := p.run(ctx)
+	err = fn()
 	if cerr := p.work.close(); cerr != nil {
 		// It is tried again by the next publish and when the store is opened.
 		p.Log.Warn("cannot remove temporary files of a publish", zap.Error(cerr))
 	}
-	return res, err
+	return err
 }
 
 // complete checks the options that can be checked without looking at the

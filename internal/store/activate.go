@@ -93,6 +93,12 @@ func (s *Store) Previous(channel string) (string, bool) {
 	return id, id != ""
 }
 
+// Withdraw notes that a release was taken out of use otherwise than by
+// Rollback: on a master, where none is live, by publishing another one.
+func (s *Store) Withdraw(channel, id string) error {
+	return s.changeChannel("withdrawal", channel, func(rec *channelRec) error { rec.Withdrawn = id; return nil })
+}
+
 // Withdrawn returns the ID of the release that the last Rollback took out of
 // use, until another release is activated. It should not come back by itself.
 func (s *Store) Withdrawn(channel string) (string, bool) {
