@@ -15,8 +15,6 @@ const (
 	// MaxBundle is the longest encoded form. Hashes in base64 make up nearly all
 	// of a large manifest, and three quarters of that remain: every one fits.
 	MaxBundle = 64 << 20
-	// MaxItem is the longest signed item of a channel.
-	MaxItem = 2 << 10
 	// bundleWindow is how far back the compression looks, and what a decoder
 	// must hold beside the documents.
 	bundleWindow = 4 << 20
