@@ -3,6 +3,8 @@ package bucket
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,8 +40,12 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s is written with the content", k)
 		}
 	}
-	if len(middle) != len(siteOne)+4 {
-		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+4)
+	if len(middle) != len(siteOne)+5 {
+		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+5)
+	}
+	item := m.objects[dir+manifest.ItemFile]
+	if i, err := manifest.OpenItem(p.key.Public(), item.data); err != nil || i.Matches(r.Manifest.Pointer(r.ID)) != nil || item.head.ContentType != typeBytes {
+		t.Errorf("the bucket's item is %+v of type %s, %v", i, item.head.ContentType, err)
 	}
 	want = append(want, dir+"manifest.json.minisig", "pre/channels/web/latest.json.minisig", "pre/channels/web/latest.json")
 	got := slices.Concat(m.writes[:2], m.writes[len(m.writes)-6:len(m.writes)-3])
@@ -321,5 +327,30 @@ func TestForeign(t *testing.T) {
 	m.objects[o.Key] = o
 	if _, err := Look(t.Context(), m, "pre", "web", p.key.Public(), nil); !errors.Is(err, manifest.ErrSignature) {
 		t.Errorf("a pointer that was changed: %v, want ErrSignature", err)
+	}
+}
+
+// TestItem: a release of an older version has no item, and is put without; a
+// damaged one is not put.
+func TestItem(t *testing.T) {
+	p := newPublisher(t)
+	r := p.release(nil, siteOne)
+	open := func() (*Release, error) {
+		return OpenRelease(p.dir, "web", r.ID, p.key.Public(), "")
+	}
+	has := func(r *Release) bool {
+		return slices.ContainsFunc(r.docs, func(d document) bool { return d.name == manifest.ItemFile })
+	}
+	if got, err := open(); err != nil || !has(got) {
+		t.Errorf("a release without its item, %v", err)
+	}
+	path := filepath.Join(r.dir, manifest.ItemFile)
+	check(t, os.WriteFile(path, []byte("d1:ve"), 0o644))
+	if _, err := open(); !errors.Is(err, manifest.ErrMalformed) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a damaged item: %v", err)
+	}
+	check(t, os.Remove(path))
+	if got, err := open(); err != nil || has(got) {
+		t.Errorf("a release of an older version: %v", err)
 	}
 }

@@ -44,6 +44,9 @@ func OpenRelease(dir, channel, id string, key manifest.PublicKey, base string) (
 	if err == nil {
 		err = r.readDocuments(base)
 	}
+	if err == nil {
+		err = r.readItem()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("release %s of channel %s in %s: %w", id, channel, dir, err)
 	}
@@ -110,13 +113,38 @@ func (r *Release) readDocuments(base string) error {
 	return nil
 }
 
+// readItem adds the channel's item, if the version that published the release
+// has made one.
+func (r *Release) readItem() error {
+	path := filepath.Join(r.dir, manifest.ItemFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	i, err := manifest.OpenItem(r.key, data)
+	if err == nil {
+		err = i.Matches(r.Manifest.Pointer(r.ID))
+	}
+	if err != nil {
+		return fmt.Errorf("%s is damaged: remove it, it is made again when a master starts: %w", path, err)
+	}
+	r.docs = append(r.docs, document{manifest.ItemFile, data})
+	return nil
+}
+
 // Values of Cache-Control: as a master's.
 const (
 	cacheForever = "public, max-age=31536000, immutable"
 	cacheCheck   = "no-cache"
 )
 
-const typeText = "text/plain; charset=utf-8"
+const (
+	typeText  = "text/plain; charset=utf-8"
+	typeBytes = "application/octet-stream"
+)
 
 // contentType is the media type of a file of the tree outside content/, as a
 // master gives it.
@@ -130,6 +158,8 @@ func contentType(file string) string {
 		return "application/metalink4+xml"
 	case ".json":
 		return "application/json"
+	case path.Ext(manifest.ItemFile):
+		return typeBytes
 	}
 	return typeText
 }
@@ -139,7 +169,7 @@ func mediaType(name string) string {
 	if t := mime.TypeByExtension(path.Ext(name)); t != "" {
 		return t
 	}
-	return "application/octet-stream"
+	return typeBytes
 }
 
 // item is an object that is to be in the bucket: a file of the release's

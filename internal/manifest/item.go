@@ -21,6 +21,9 @@ const (
 	MaxItemSalt  = 64
 )
 
+// ItemFile is the name under which an item lies beside its release's manifest.
+const ItemFile = "item.bep44"
+
 // Item is a channel's mutable item for a DHT (BEP 44): it says, signed by the
 // publisher, which torrent is the channel's newest release (BEP 46). The salt is
 // the channel's name and the sequence number the release's serial, so that a

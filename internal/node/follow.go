@@ -188,7 +188,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		// The mirrors' connections are made while the documents travel.
 		n.mirrors.Warm(f.client.Base(), warmConns)
 	}
-	got, err := f.papers(ctx, p)
+	got, err := f.papers(ctx, key, p)
 	if err != nil {
 		return err
 	}
@@ -227,8 +227,8 @@ func explainKey(err error) error {
 const maxTorrent = 64 << 20
 
 // papers asks for what the pointer leads to.
-func (f *follower) papers(ctx context.Context, p *manifest.Pointer) (*papers, error) {
-	// Over a long link each question costs a round trip: both are asked at once.
+func (f *follower) papers(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer) (*papers, error) {
+	// Over a long link each question costs a round trip: all are asked at once.
 	var got papers
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -242,6 +242,10 @@ func (f *follower) papers(ctx context.Context, p *manifest.Pointer) (*papers, er
 			err = fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
 		}
 		return err
+	})
+	g.Go(func() error {
+		got.item = f.item(gctx, key, p)
+		return nil
 	})
 	return &got, g.Wait()
 }

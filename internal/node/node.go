@@ -277,6 +277,7 @@ func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
 // Run runs the node until ctx ends or a part of it fails, and closes it.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
+	n.addItems()
 	g, ctx := errgroup.WithContext(ctx)
 	spawn := func(name string, f func(context.Context) error) {
 		g.Go(func() error {

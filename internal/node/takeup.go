@@ -20,6 +20,7 @@ type papers struct {
 	pointer, pointerSig   []byte
 	manifest, manifestSig []byte
 	torrent               []byte
+	item                  []byte // nil: there is none
 }
 
 // takeUp makes the release that the verified pointer leads to the newest of its
@@ -99,6 +100,7 @@ func (n *Node) stage(key manifest.PublicKey, p *manifest.Pointer, got *papers) (
 	if err != nil {
 		return nil, fmt.Errorf("release %s: %w", id, err)
 	}
+	meta.Item = got.item
 	return n.store.Stage(m, id, meta)
 }
 

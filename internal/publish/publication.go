@@ -195,6 +195,11 @@ func (p *publication) seal(ctx context.Context, m *manifest.Manifest, t *torrent
 	if err != nil {
 		return nil, err
 	}
+	item, err := manifest.SignItem(p.key, ptr)
+	if err != nil {
+		return nil, err
+	}
+	meta.Item = item.Encode()
 	r, err := p.st.Stage(m, id, meta)
 	if err != nil {
 		return nil, err

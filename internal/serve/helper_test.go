@@ -123,6 +123,7 @@ func (c *catalog) add(t testing.TB, name string, kind manifest.Kind, files []man
 	put(t, filepath.Join(dir, "manifest.json"), []byte(`{"name":"`+name+`"}`))
 	put(t, filepath.Join(dir, "manifest.json.minisig"), []byte("sig\n"))
 	put(t, filepath.Join(dir, "SHA256SUMS"), []byte("sums\n"))
+	put(t, filepath.Join(dir, manifest.ItemFile), []byte("d1:ve"))
 	put(t, filepath.Join(dir, name+".torrent"), storedTorrent(t, m, lay))
 	put(t, filepath.Join(dir, name+".metalink"), storedMetalink(t, m, 3))
 	put(t, filepath.Join(dir, name+".meta4"), storedMetalink(t, m, 4))

@@ -43,8 +43,10 @@ func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file stri
 		s.serveStored(w, r, rel, file, typeJSON)
 	case "manifest.json.minisig", "SHA256SUMS":
 		s.serveStored(w, r, rel, file, typeText)
+	case manifest.ItemFile:
+		s.serveStored(w, r, rel, file, typeBytes)
 	default:
-		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, SHA256SUMS, content/ and the torrent and metalinks")
+		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/ and the torrent and metalinks")
 	}
 }
 

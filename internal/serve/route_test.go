@@ -25,6 +25,7 @@ func TestMetaFiles(t *testing.T) {
 		{base + "manifest.json", "application/json", cacheForever},
 		{base + "manifest.json.minisig", "text/plain; charset=utf-8", cacheForever},
 		{base + "SHA256SUMS", "text/plain; charset=utf-8", cacheForever},
+		{base + "item.bep44", "application/octet-stream", cacheForever},
 		{base + escapedISO + ".torrent", "application/x-bittorrent", cacheForever},
 		{base + escapedISO + ".metalink", "application/metalink+xml", cacheForever},
 		{base + escapedISO + ".meta4", "application/metalink4+xml", cacheForever},

@@ -30,6 +30,9 @@ type Meta struct {
 	Manifest, ManifestSig    []byte
 	Torrent, Metalink, Meta4 []byte
 	Sums                     []byte
+	// Item is the channel's mutable item that leads to the release. Those that
+	// were published by older versions have none.
+	Item []byte
 }
 
 // files returns the metadata by file name.
@@ -37,6 +40,7 @@ func (m *Meta) files(name string) map[string][]byte {
 	all := map[string][]byte{
 		manifestFile: m.Manifest, manifestFile + sigSuffix: m.ManifestSig,
 		name + ".torrent": m.Torrent, name + ".metalink": m.Metalink, name + ".meta4": m.Meta4, sumsFile: m.Sums,
+		manifest.ItemFile: m.Item,
 	}
 	for k, v := range all {
 		if v == nil {
