@@ -254,6 +254,7 @@ func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
 	sc := serve.Config{
 		Catalog:   &catalog{n},
 		PublicURL: cfg.PublicURL,
+		PeerPort:  n.peerPort,
 		Status:    func() any { return n.Status() },
 		Healthy:   func() error { return nil },
 		Ready:     n.Ready,

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,43 +15,60 @@ import (
 // maxStored bounds a stored torrent or metalink, in bytes.
 const maxStored = torrentfile.MaxSize
 
-type madeKey struct{ id, file, base string }
+// madeKey is a document for one base: the one with the suffix behind NAME.
+type madeKey struct{ id, suffix, base string }
 
-// maker makes a stored torrent or metalink into the one for a server with the
-// address base.
+// maker makes a stored torrent or metalink into the document for a server with
+// the address base.
 type maker func(s *Server, rel *Release, base string, stored []byte) ([]byte, error)
 
-// serveMade sends a torrent or metalink with this node's addresses in it. The
-// bytes depend on nothing but the release and the address, so they are as
-// immutable as the rest of the release.
-func (s *Server) serveMade(w *response, r *http.Request, rel *Release, file, ctype string, mk maker) {
-	if ctype == typeTorrent {
+// kind is a kind of document that is called like the release, with a suffix.
+type kind struct {
+	ctype string
+	make  maker
+	// from is the suffix of the stored file that it is made from, when there is
+	// none of its own.
+	from string
+}
+
+var kinds = map[string]*kind{
+	".torrent":  {ctype: typeTorrent, make: makeTorrent},
+	".magnet":   {ctype: typeText, make: makeMagnet, from: ".torrent"},
+	".metalink": {ctype: typeMetalink, make: makeMetalink},
+	".meta4":    {ctype: typeMeta4, make: makeMeta4},
+}
+
+// serveMade sends a document with this node's addresses in it. The bytes depend
+// on nothing but the release and the address, so they are as immutable as the
+// rest of the release.
+func (s *Server) serveMade(w *response, r *http.Request, rel *Release, suffix string) {
+	k := kinds[suffix]
+	if k.ctype == typeTorrent {
 		w.route = routeTorrent
 	}
 	base := s.baseURL(r)
-	if base == "" {
-		s.serveStored(w, r, rel, file, ctype)
+	if base == "" && k.from == "" {
+		s.serveStored(w, r, rel, rel.Manifest.Name+suffix, k.ctype)
 		return
 	}
-	key := madeKey{rel.ID, file, base}
-	d, ok := s.made.get(key)
-	if !ok {
-		var err error
-		if d, err = s.make(rel, key, mk); err != nil {
-			s.failErr(w, r, err, "this node does not have the file")
-			return
-		}
+	d, err := s.document(rel, madeKey{rel.ID, suffix, base})
+	if err != nil {
+		s.failErr(w, r, err, "this node does not have the file")
+		return
 	}
-	sendBytes(w, r, d, ctype, rel.Manifest.Created)
+	sendBytes(w, r, d, k.ctype, rel.Manifest.Created)
 }
 
-// make makes a document once for all who ask at the same time, and few of them
-// at once: each may need several times its size in memory.
-func (s *Server) make(rel *Release, key madeKey, mk maker) (*document, error) {
-	v, err, _ := s.making.Do(key.id+"/"+key.file+" "+key.base, func() (any, error) {
+// document makes a document once for all who ask at the same time, and few of
+// them at once: each may need several times its size in memory.
+func (s *Server) document(rel *Release, key madeKey) (*document, error) {
+	if d, ok := s.made.get(key); ok {
+		return d, nil
+	}
+	v, err, _ := s.making.Do(key.id+key.suffix+" "+key.base, func() (any, error) {
 		s.makers <- struct{}{}
 		defer func() { <-s.makers }()
-		d, err := s.makeNow(rel, key, mk)
+		d, err := s.makeNow(rel, key)
 		if err != nil {
 			return nil, err
 		}
@@ -63,22 +81,27 @@ func (s *Server) make(rel *Release, key madeKey, mk maker) (*document, error) {
 	return v.(*document), nil
 }
 
-func (s *Server) makeNow(rel *Release, key madeKey, mk maker) (*document, error) {
-	f, err := s.openMeta(rel, key.file)
+func (s *Server) makeNow(rel *Release, key madeKey) (*document, error) {
+	k := kinds[key.suffix]
+	file := rel.Manifest.Name + cmp.Or(k.from, key.suffix)
+	f, err := s.openMeta(rel, file)
 	if err != nil {
 		return nil, fmt.Errorf("release %s: %w", rel.ID, err)
 	}
 	defer func() { _ = f.Close() }()
 	stored, err := io.ReadAll(io.LimitReader(f, maxStored+1))
 	if err != nil {
-		return nil, fmt.Errorf("release %s: read %s: %w", rel.ID, key.file, err)
+		return nil, fmt.Errorf("release %s: read %s: %w", rel.ID, file, err)
 	}
 	if len(stored) > maxStored {
-		return nil, fmt.Errorf("release %s: %s is larger than %d bytes", rel.ID, key.file, maxStored)
+		return nil, fmt.Errorf("release %s: %s is larger than %d bytes", rel.ID, file, maxStored)
 	}
-	b, err := mk(s, rel, key.base, stored)
+	b, err := k.make(s, rel, key.base, stored)
+	if err != nil && k.from != "" {
+		return nil, fmt.Errorf("release %s: %s: %w", rel.ID, file, err)
+	}
 	if err != nil {
-		s.log.Error("serving a stored file without this node's addresses, because it cannot be read", zap.String("release", rel.ID), zap.String("file", key.file), zap.Error(err))
+		s.log.Error("serving a stored file without this node's addresses, because it cannot be read", zap.String("release", rel.ID), zap.String("file", file), zap.Error(err))
 		b = stored
 	}
 	return newDocument(b), nil
@@ -99,9 +122,19 @@ func torrentURL(base string, rel *Release) string {
 }
 
 func makeTorrent(s *Server, rel *Release, base string, stored []byte) ([]byte, error) {
-	t, err := torrentfile.Parse(stored)
+	t, err := s.ownTorrent(rel, base, stored)
 	if err != nil {
 		return nil, err
+	}
+	return t.Encode()
+}
+
+// ownTorrent puts this server into a stored torrent: its tracker, and its
+// content as the first web seed.
+func (s *Server) ownTorrent(rel *Release, base string, stored []byte) (*torrentfile.Torrent, error) {
+	t, err := torrentfile.Parse(stored)
+	if err != nil || base == "" {
+		return t, err
 	}
 	if s.cfg.AnnounceURLs != nil {
 		if tiers := s.cfg.AnnounceURLs(base); len(tiers) > 0 {
@@ -119,7 +152,7 @@ func makeTorrent(s *Server, rel *Release, base string, stored []byte) ([]byte, e
 	case !listed(t.WebSeeds, base):
 		t.WebSeeds = append([]string{own}, t.WebSeeds...)
 	}
-	return t.Encode()
+	return t, nil
 }
 
 // listed says whether one of the URLs leads to the server at base: then the

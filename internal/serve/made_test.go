@@ -162,7 +162,7 @@ func TestMadeDocumentsAreSharedAndBounded(t *testing.T) {
 	if err := os.Remove(filepath.Join(rel.Dir, rel.Manifest.Name+".torrent")); err != nil {
 		t.Fatal(err)
 	}
-	s.made.put(madeKey{rel.ID, rel.Manifest.Name + ".torrent", "http://kept"}, newDocument([]byte("kept")), 4)
+	s.made.put(madeKey{rel.ID, ".torrent", "http://kept"}, newDocument([]byte("kept")), 4)
 	if b := body(t, ask(s, "GET", "/"+escapedISO+".torrent", "Host", "kept")); b != "kept" {
 		t.Errorf("not from the cache: %q", b)
 	}

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"net/http"
+	"path"
 	"strings"
 
 	"distd/internal/manifest"
@@ -31,14 +32,11 @@ func (s *Server) serveRelease(w *response, r *http.Request, rest string) {
 
 // serveMeta answers for the files beside content/.
 func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file string) {
-	name := rel.Manifest.Name
+	if suffix, ok := strings.CutPrefix(file, rel.Manifest.Name); ok && kinds[suffix] != nil {
+		s.serveMade(w, r, rel, suffix)
+		return
+	}
 	switch file {
-	case name + ".torrent":
-		s.serveMade(w, r, rel, file, typeTorrent, makeTorrent)
-	case name + ".metalink":
-		s.serveMade(w, r, rel, file, typeMetalink, makeMetalink)
-	case name + ".meta4":
-		s.serveMade(w, r, rel, file, typeMeta4, makeMeta4)
 	case "manifest.json":
 		s.serveStored(w, r, rel, file, typeJSON)
 	case "manifest.json.minisig", "SHA256SUMS":
@@ -46,15 +44,15 @@ func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file stri
 	case manifest.ItemFile:
 		s.serveStored(w, r, rel, file, typeBytes)
 	default:
-		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/ and the torrent and metalinks")
+		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/ and the torrent, magnet link and metalinks")
 	}
 }
 
 // servePlain answers for the plain names: the newest release called NAME, its
-// torrent and metalinks, and the files of a tree below /NAME/.
-func (s *Server) servePlain(w *response, r *http.Request, path string) {
+// torrent, magnet link and metalinks, and the files of a tree below /NAME/.
+func (s *Server) servePlain(w *response, r *http.Request, rest string) {
 	w.Header().Set("Cache-Control", cacheCheck)
-	name, inside, deep := strings.Cut(path, "/")
+	name, inside, deep := strings.Cut(rest, "/")
 	if names.ReleaseName(name) != nil {
 		w.fail(http.StatusNotFound, "nothing is served here")
 		return
@@ -65,11 +63,8 @@ func (s *Server) servePlain(w *response, r *http.Request, path string) {
 		return
 	}
 	if !deep {
-		for _, suffix := range []string{".torrent", ".metalink", ".meta4"} {
-			base, ok := strings.CutSuffix(name, suffix)
-			if !ok || base == "" {
-				continue
-			}
+		suffix := path.Ext(name)
+		if base := strings.TrimSuffix(name, suffix); base != "" && kinds[suffix] != nil {
 			if rel, err = s.cfg.Catalog.Named(base); err == nil {
 				w.route = routeRelease
 				s.serveMeta(w, r, rel, name)
@@ -84,7 +79,7 @@ func (s *Server) serveNamed(w *response, r *http.Request, rel *Release, inside s
 	m := rel.Manifest
 	if m.Kind == manifest.KindTree && inside == "" {
 		w.route = routeContent
-		w.fail(http.StatusNotFound, "this release is a tree and folders are not listed: ask for a file of it, or for the torrent or metalink beside it")
+		w.fail(http.StatusNotFound, "this release is a tree and folders are not listed: ask for a file of it, or for the torrent, magnet link or metalink beside it")
 		return
 	}
 	path := m.Name

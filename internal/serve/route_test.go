@@ -30,6 +30,8 @@ func TestMetaFiles(t *testing.T) {
 		{base + escapedISO + ".metalink", "application/metalink+xml", cacheForever},
 		{base + escapedISO + ".meta4", "application/metalink4+xml", cacheForever},
 		{"/" + escapedISO + ".torrent", "application/x-bittorrent", cacheCheck},
+		{base + escapedISO + ".magnet", "text/plain; charset=utf-8", cacheForever},
+		{"/" + escapedISO + ".magnet", "text/plain; charset=utf-8", cacheCheck},
 		{"/" + escapedISO + ".metalink", "application/metalink+xml", cacheCheck},
 		{"/" + escapedISO + ".meta4", "application/metalink4+xml", cacheCheck},
 		{"/site.torrent", "application/x-bittorrent", cacheCheck},
@@ -64,7 +66,7 @@ func TestNotFound(t *testing.T) {
 	rel, _ := c.iso(t, 10)
 	s := newServer(t, Config{Catalog: c})
 	for _, path := range []string{
-		"/", "/nope", "/nope.torrent", "/.torrent", "/.distd/state.db", "/releases", "/releases/", "/releases/abc/manifest.json",
+		"/", "/nope", "/nope.torrent", "/nope.magnet", "/.magnet", "/.torrent", "/.distd/state.db", "/releases", "/releases/", "/releases/abc/manifest.json",
 		"/releases/" + strings.ToUpper(rel.ID) + "/manifest.json", "/releases/" + rel.ID, "/releases/" + rel.ID + "/", "/releases/" + rel.ID + "/content",
 		"/releases/" + rel.ID + "/content/", "/releases/" + rel.ID + "/progress", "/releases/" + rel.ID + "/../x", "/releases/" + strings.Repeat("0", 64) + "/manifest.json",
 		"/" + escapedISO + "/", "/" + escapedISO + "/x", "/channels/web/latest.json", "/channels/../latest.json", "/channels/Web/latest.json", "/channels/web/", "/channels/",

@@ -4,10 +4,11 @@
 //
 // The tree is read-only and made of stored files. What is under /releases/ID/
 // never changes and may be cached for ever; latest.json and the plain names
-// (/NAME, /NAME.torrent, /NAME.metalink, /NAME.meta4) are to be revalidated
-// each time. Content carries a strong ETag made from its SHA-256, the digest
-// fields of RFC 3230 and RFC 9530 and the links of RFC 6249. Torrents and
-// metalinks are the stored ones with this node's own addresses put in.
+// (/NAME, /NAME.torrent, /NAME.magnet, /NAME.metalink, /NAME.meta4) are to be
+// revalidated each time. Content carries a strong ETag made from its SHA-256, the
+// digest fields of RFC 3230 and RFC 9530 and the links of RFC 6249. Torrents and
+// metalinks are the stored ones with this node's own addresses put in, and magnet
+// links are made of the torrents.
 //
 // A Server starts nothing by itself. Each call of Serve owns the goroutines of
 // its listener and connections and ends them before it returns.
@@ -69,6 +70,9 @@ type Config struct {
 	// server that is reached under the address base ("https://host:port", no
 	// slash at the end). Nil, or none returned: the stored ones stay.
 	AnnounceURLs func(base string) [][]string
+	// PeerPort is the port at which this node's peers reach it, for magnet links;
+	// 0: it has none.
+	PeerPort uint16
 	// LocalOnly leaves the publisher's mirrors out of the torrents and
 	// metalinks that are served, so that stock clients of a zone fetch from
 	// the zone only.
@@ -161,7 +165,7 @@ type Server struct {
 	hub     *hub
 	conns   *limiter
 
-	// made holds torrents and metalinks made for one base, sums the digests
+	// made holds torrents, magnet links and metalinks made for one base, sums the digests
 	// of stored meta files.
 	made   *lru[madeKey, *document]
 	sums   *lru[sumKey, [32]byte]

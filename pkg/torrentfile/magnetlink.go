@@ -1,0 +1,69 @@
+package torrentfile
+
+import (
+	"encoding/hex"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Bounds of what a link is given, so that it stays fit for a line of a terminal
+// or a chat.
+const (
+	maxLinkTrackers = 8
+	maxLinkURLs     = 4 // web seeds, and as many addresses of the .torrent
+	maxLinkPeers    = 8
+)
+
+// Magnet says what the torrent says of itself and of where it may be had.
+func (t *Torrent) Magnet() *Magnet {
+	m := &Magnet{InfoHash: t.InfoHash, Name: t.Name, WebSeeds: t.WebSeeds}
+	for _, tier := range t.Announce {
+		m.Trackers = append(m.Trackers, tier...)
+	}
+	return m
+}
+
+// MagnetLink writes the link of a torrent of size bytes (BEP 9): the first few
+// of each of m's lists, in their order, and no selection of files.
+func MagnetLink(m *Magnet, size int64) string {
+	b := []byte("magnet:?xt=urn:btih:" + hex.EncodeToString(m.InfoHash[:]))
+	if m.Name != "" {
+		b = append(b, "&dn="+escapeLink(m.Name)...)
+	}
+	b = strconv.AppendInt(append(b, "&xl="...), size, 10)
+	for _, list := range []struct {
+		key    string
+		values []string
+		most   int
+		escape func(string) string
+	}{
+		{"tr", m.Trackers, maxLinkTrackers, escapeLink},
+		{"ws", m.WebSeeds, maxLinkURLs, escapeLink},
+		{"xs", m.Sources, maxLinkURLs, escapeLink},
+		{"x.pe", m.Peers, maxLinkPeers, escapePeer},
+	} {
+		for _, v := range list.values[:min(len(list.values), list.most)] {
+			b = append(b, "&"+list.key+"="+list.escape(v)...)
+		}
+	}
+	return string(b)
+}
+
+// ChannelLink writes the link of a publisher's mutable item (BEP 46): key is the
+// bare ed25519 key, salt what tells the publisher's items apart.
+func ChannelLink(key [32]byte, salt string) string {
+	link := "magnet:?xs=urn:btpk:" + hex.EncodeToString(key[:])
+	if salt != "" {
+		link += "&s=" + hex.EncodeToString([]byte(salt))
+	}
+	return link
+}
+
+// escapeLink escapes a value of a link. "+" is no space to all clients.
+func escapeLink(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// escapePeer leaves a peer's address as it stands: some clients read it so.
+func escapePeer(s string) string { return peerMarks.Replace(escapeLink(s)) }
+
+var peerMarks = strings.NewReplacer("%3A", ":", "%5B", "[", "%5D", "]")
