@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -181,16 +182,21 @@ func (f *foreign) call(to *Node, name, args string) *message {
 	f.send(to, query1(name, args))
 	m := f.recv(patience)
 	if m == nil {
-		f.t.Fatalf("no answer to %s", name)
+		f.t.Fatalf("no answer to %s%q; refused: %v", name, args, to.Stats().Refused)
 	}
 	return m
 }
 
 const testID = "abcdefghij0123456789"
 
-// query1 writes a query. args are the bencoded arguments that come after the ID.
+// query1 writes a query. args are the bencoded arguments beside the ID, of which
+// only cas comes before it.
 func query1(name, args string) string {
-	return fmt.Sprintf("d1:ad2:id20:%s%se1:q%d:%s1:t2:aa1:y1:qe", testID, args, len(name), name)
+	cas := ""
+	if strings.HasPrefix(args, "3:cas") {
+		cas, args = args[:8], args[8:]
+	}
+	return fmt.Sprintf("d1:ad%s2:id20:%s%se1:q%d:%s1:t2:aa1:y1:qe", cas, testID, args, len(name), name)
 }
 
 func netListen6() (*net.UDPConn, error) { return net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6zero}) }
