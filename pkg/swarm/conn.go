@@ -45,6 +45,7 @@ type conn struct {
 	// All below belongs to the torrent's loop.
 	addr           *addr // in the book; nil when the peer's port is not known
 	pe             *picker.Peer
+	foreign        error // it is to a peer of another zone
 	blamed         bool
 	peerInterested bool
 	choked         bool // we are, by the peer

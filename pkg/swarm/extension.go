@@ -87,7 +87,7 @@ func (t *Torrent) extHandshake(c *conn, data []byte) error {
 	if h.V != "" {
 		c.client = h.V
 	}
-	if err := t.meet(c, h); err != nil {
+	if err := t.meet(c, h); err != nil || c.foreign != nil {
 		return err
 	}
 	if h.Reqq > 0 {

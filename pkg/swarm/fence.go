@@ -26,12 +26,24 @@ var (
 // it again.
 const foreignTime = 30 * time.Minute
 
-// meet closes a connection to a peer of another zone, and lets one begin of which
-// that could not be ruled out before its extension handshake, h.
+// foreignGrace is how long after its beginning a connection to a peer of another
+// zone is closed at the soonest: so that the peer too has read which zone this node
+// is in, and does not connect again at once.
+const foreignGrace = 500 * time.Millisecond
+
+// meet compares zones when a peer's extension handshake h has come, and lets a
+// connection begin that is not to another zone.
 func (t *Torrent) meet(c *conn, h *wire.ExtHandshake) error {
+	if c.foreign != nil {
+		return nil
+	}
 	if err := t.e.sameZone(h); err != nil {
 		t.foreign(c, h.Port)
-		return err
+		c.foreign = err
+		if c.held.Load() {
+			return nil // see tickHeld
+		}
+		return c.foreign
 	}
 	if c.held.Swap(false) {
 		t.pick.SetChoked(c.pe, c.choked)
@@ -47,6 +59,19 @@ func (e *Engine) sameZone(h *wire.ExtHandshake) error {
 		return nil
 	}
 	return fmt.Errorf("%w: it is in %s, this node in %s", errForeign, h.Distd.Zone, own)
+}
+
+// tickHeld is why a connection on which nothing is exchanged is to be closed now;
+// nil while it is not.
+func (t *Torrent) tickHeld(c *conn, now time.Time) error {
+	switch age := now.Sub(c.since); {
+	case !c.held.Load():
+	case c.foreign != nil && age > foreignGrace:
+		return c.foreign
+	case age > t.e.cfg.HandshakeTimeout:
+		return errNoZone
+	}
+	return nil
 }
 
 // foreign remembers that a peer is of another zone, also under the port at which

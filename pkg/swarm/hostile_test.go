@@ -34,13 +34,7 @@ func newEnemyCalled(t *testing.T, id string, victim *node, con *content) *enemy 
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = nc.Close() })
-	s, err := wire.Initiate(t.Context(), nc, wire.Options{PeerID: [20]byte([]byte(id + "peerpeerpeerpeerpeer")[:20]), InfoHash: con.hash})
-	if err != nil {
-		t.Fatal(err)
-	}
-	limits := wire.Limits{Pieces: con.layout.NumPieces(), PieceLength: con.layout.PieceLength, Total: con.layout.Total, Fast: true, Extensions: true}
-	return &enemy{t: t, nc: nc, con: con, fast: s.Fast, w: wire.NewWriter(nc, wire.WriterConfig{}), r: wire.NewReader(nc, wire.ReaderConfig{Limits: limits})}
+	return enemyOn(t, nc, [20]byte([]byte(id + "peerpeerpeerpeerpeer")[:20]), con)
 }
 
 func (e *enemy) flush() { _ = e.w.Flush() }

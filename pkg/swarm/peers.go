@@ -378,8 +378,8 @@ func (t *Torrent) tickConns(now time.Time) {
 			t.drop(c, errSilent)
 			continue
 		}
-		if c.held.Load() && now.Sub(c.since) > t.e.cfg.HandshakeTimeout {
-			t.drop(c, errNoZone)
+		if err := t.tickHeld(c, now); err != nil {
+			t.drop(c, err)
 			continue
 		}
 		if sent := c.w.BytesWritten(); sent != c.sentBytes {
