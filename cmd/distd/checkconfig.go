@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -16,13 +18,21 @@ func checkConfigCommand() *cli.Command {
 	}
 }
 
-func runCheckConfig(_ context.Context, cmd *cli.Command) error {
+// lookupTime is how long names may be looked up for warnings.
+const lookupTime = 5 * time.Second
+
+func runCheckConfig(ctx context.Context, cmd *cli.Command) error {
 	cfg, err := loadConfig(cmd)
 	if err == nil {
 		err = node.CheckFiles(cfg)
 	}
 	if err != nil {
 		return reportConfig(cmd, err)
+	}
+	ctx, stop := context.WithTimeout(ctx, lookupTime)
+	defer stop()
+	for _, w := range node.ZoneWarnings(ctx, cfg) {
+		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "warning: %s\n", w)
 	}
 	if cmd.Bool("json") {
 		return printJSON(cmd, cfg.Map())

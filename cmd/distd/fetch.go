@@ -61,6 +61,7 @@ func fetchServerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "client-key", Aliases: []string{"private-key"}, Usage: "`FILE` with the private key of client-cert"},
 		&cli.StringFlag{Name: "auth-file", Usage: "`FILE` with user names and passwords, in the form of netrc"},
 		&cli.StringFlag{Name: "proxy", Aliases: []string{"all-proxy"}, Usage: "`URL` of the HTTP proxy, or none (default: what the environment says)"},
+		&cli.StringSliceFlag{Name: "zone-net", Usage: "`NETWORK` in which peers may be, such as 10.1.0.0/16; no others are dialled, accepted or named to others (default: all); may be repeated"},
 		&cli.BoolFlag{Name: "disable-ipv6", Usage: "use no IPv6, for servers, trackers and peers"},
 		&cli.StringSliceFlag{Name: "location", Usage: "use only mirrors of this `LOCATION` of a metalink; may be repeated"},
 		&cli.StringSliceFlag{Name: "exclude-location", Usage: "never use mirrors of this `LOCATION` of a metalink; may be repeated"},

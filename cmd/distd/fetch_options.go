@@ -15,6 +15,7 @@ import (
 
 	"distd/internal/config"
 	"distd/internal/node"
+	"distd/internal/zone"
 	"distd/pkg/torrentfile"
 )
 
@@ -173,6 +174,10 @@ func fetchChecks(cmd *cli.Command, o *node.FetchOptions) error {
 		return usagef("bt-stop-timeout must be 0 or more")
 	case !slices.Contains([]string{"off", "allow", "require"}, o.Encryption):
 		return usagef("encryption %q is none of off, allow, require", o.Encryption)
+	}
+	var err error
+	if o.ZoneNet, err = zone.ParseNets(cmd.StringSlice("zone-net")); err != nil {
+		return usagef("zone-net %w", err)
 	}
 	if l := cmd.String("log-level"); !slices.Contains([]string{"debug", "info", "notice", "warn", "error"}, l) {
 		return usagef("log-level %q is none of debug, info, warn, error", l)

@@ -46,39 +46,53 @@ func fencedDialer(f *zone.Fence, peers net.Listener) *net.Dialer {
 	return d
 }
 
-// warnOfFence says at the start what the fence makes of the node's own address
-// and of the seeds that it follows. Looking up names may take a while.
+// warnOfFence says at the start what is odd about the zone.
 func (n *Node) warnOfFence(ctx context.Context) {
-	if len(n.fence.Nets()) == 0 {
-		return
+	for _, w := range ZoneWarnings(ctx, n.cfg.Load()) {
+		n.log.Warn(w)
 	}
-	if n.peers != nil {
-		if own := ownAddrs(n.peerAddr()); !slices.ContainsFunc(own, n.fence.Allows) {
-			n.log.Warn("no address of this node lies in its zone: no peer of the zone will connect to it; mend zone_net or peer_listen",
-				zap.Stringers("addresses", own), zap.Stringers("zone_net", n.fence.Nets()))
+}
+
+// ZoneWarnings says what the zone's networks leave outside that a configuration
+// has: this machine's own address, and seeds. Names are looked up, for which ctx
+// bounds the time.
+func ZoneWarnings(ctx context.Context, cfg *config.Config) (out []string) {
+	f, err := newFence(cfg, nil)
+	if err != nil || len(f.Nets()) == 0 {
+		return nil
+	}
+	if cfg.PeerListen != "" {
+		if own := ownAddrs(ctx, cfg.PeerListen); len(own) > 0 && !slices.ContainsFunc(own, f.Allows) {
+			out = append(out, fmt.Sprintf("no address of this node (%v) lies in its zone (%v): no peer of the zone connects to it; mend zone_net or peer_listen", own, f.Nets()))
 		}
 	}
-	for _, base := range n.cfg.Load().Seed {
+	for _, base := range cfg.Seed {
 		u, err := url.Parse(base)
 		if err != nil {
 			continue // was checked
 		}
-		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
-		if err != nil || slices.ContainsFunc(addrs, n.fence.Allows) {
-			continue // who follows it says what is wrong with the name
+		addrs := hostAddrs(ctx, u.Hostname())
+		if len(addrs) > 0 && !slices.ContainsFunc(addrs, f.Allows) {
+			out = append(out, fmt.Sprintf("seed %s (%v) lies outside of the zone (%v): it is followed over HTTP, but told of no peer here, and no peer there is connected to; take it out of seed, or mend zone_net",
+				shownInput(base), addrs, f.Nets()))
 		}
-		n.log.Warn("a seed lies outside of the zone: it is followed, but it is told of no peer here, and none of its own is connected to; take it out of seed or mend zone_net",
-			zap.String("seed", shownInput(base)), zap.Stringers("addresses", addrs), zap.Stringers("zone_net", n.fence.Nets()))
 	}
+	return out
 }
 
-// ownAddrs are the addresses that peers can reach this machine at, when it
-// listens at one or, where that is the unspecified address, at all.
-func ownAddrs(listen netip.Addr) []netip.Addr {
-	if !listen.IsUnspecified() {
-		return []netip.Addr{listen}
+// ownAddrs are the addresses that peers can reach this machine at when it listens
+// at one: that, or all.
+func ownAddrs(ctx context.Context, listen string) (out []netip.Addr) {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil // was checked
 	}
-	var out []netip.Addr
+	if host != "" {
+		if out = hostAddrs(ctx, host); !slices.ContainsFunc(out, netip.Addr.IsUnspecified) {
+			return out
+		}
+	}
+	out = nil
 	for a := range localAddrs() {
 		if !a.IsLoopback() {
 			out = append(out, a)
@@ -86,4 +100,14 @@ func ownAddrs(listen netip.Addr) []netip.Addr {
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out
+}
+
+// hostAddrs finds the addresses of a host; none when there are none to be had, which
+// who connects to it reports.
+func hostAddrs(ctx context.Context, host string) []netip.Addr {
+	addrs, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"distd/internal/names"
+	"distd/internal/zone"
 	"distd/pkg/swarm"
 	"distd/pkg/swarm/wire"
 )
@@ -74,6 +75,7 @@ type fetch struct {
 	limits     *limits
 	log        *zap.Logger
 	engine     *swarm.Engine
+	fence      *zone.Fence
 	encryption wire.Policy
 	dial       func(context.Context, netip.AddrPort) (net.Conn, error)
 	announcing *http.Client
@@ -96,17 +98,27 @@ func newFetch(o FetchOptions, web *web) (*fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, dial: dialPeers(ln)}
+	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, dial: dialPeers(ln),
+		fence: zone.New("", o.ZoneNet, o.Log.Named("zone"))}
 	at := localPort(ln).AddrPort()
 	f.local, f.port = at.Addr().Unmap(), at.Port()
 	f.announcing = trackerClient(o.network(), web.outward, dialerFrom(ln), false)
-	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer,
+	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer, KeptOut: f.keptOut,
 		Up: &f.limits.node.up, Down: &f.limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
 	return f, err
 }
 
 // allowPeer says whether peers may be at an address.
-func (f *fetch) allowPeer(a netip.Addr) bool { return !f.o.IPv4 || a.Unmap().Is4() }
+func (f *fetch) allowPeer(a netip.Addr) bool {
+	return (!f.o.IPv4 || a.Unmap().Is4()) && f.fence.Allows(a)
+}
+
+// keptOut counts those that are kept out for where they are, and not for IPv6.
+func (f *fetch) keptOut(source string, ap netip.AddrPort) {
+	if !f.fence.Allows(ap.Addr()) {
+		f.fence.KeptOut(source, ap)
+	}
+}
 
 // limitsOf are the limits of all downloads of one fetch.
 func limitsOf(o FetchOptions) *limits {

@@ -85,7 +85,7 @@ func (d *download) resolve(ctx context.Context) error {
 	}
 	d.note("asking peers for the torrent")
 	f, err := swarm.NewInfoFetch(swarm.InfoConfig{InfoHash: t.magnet.link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port, Encryption: d.fetch.encryption,
-		AllowPeer: d.fetch.allowPeer, Dial: d.fetch.dial, Version: "distd " + d.fetch.o.Version, Log: d.log.Named("swarm")})
+		AllowPeer: d.fetch.allowPeer, KeptOut: d.fetch.keptOut, Dial: d.fetch.dial, Version: "distd " + d.fetch.o.Version, Log: d.log.Named("swarm")})
 	if err != nil {
 		return err
 	}

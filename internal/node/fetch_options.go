@@ -3,6 +3,7 @@ package node
 import (
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,6 +28,8 @@ type FetchOptions struct {
 	AuthFile              string // user names and passwords, see package outward
 	Proxy                 string // URL or none; empty for the environment's
 	IPv4                  bool   // nothing goes over IPv6
+	// ZoneNet has the networks in which peers may be; none is all.
+	ZoneNet []netip.Prefix
 
 	// SeedRatio ends seeding when so many times the size was sent; 0 is never.
 	SeedRatio float64

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"distd/internal/zone"
 )
 
 // fileServer serves a file at any path, with the headers that add puts there.
@@ -189,7 +191,7 @@ func TestConnections(t *testing.T) {
 }
 
 func TestNoIPv6(t *testing.T) {
-	f := &fetch{o: FetchOptions{IPv4: true}}
+	f := &fetch{o: FetchOptions{IPv4: true}, fence: zone.New("", nil, nil)}
 	if f.o.network() != "tcp4" || f.allowPeer(netip.MustParseAddr("fd00::1")) || !f.allowPeer(netip.MustParseAddr("::ffff:10.0.0.1")) {
 		t.Error("IPv6 is used though it is off")
 	}
