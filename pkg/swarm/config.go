@@ -25,6 +25,14 @@ type Config struct {
 	PeerID [20]byte
 	// Port is what peers are told to dial: the listener's when 0.
 	Port uint16
+	// DHTPort is the UDP port of this node's DHT, which peers are told that have one
+	// as well (BEP 5); 0 means that there is none.
+	DHTPort uint16
+	// OnDHTNode is told where the DHT of a peer is, once for each connection: at the
+	// peer's address, which AllowPeer allows, and the port that it named. It is
+	// called from several goroutines and must not wait; nil means that nobody wants
+	// to know.
+	OnDHTNode func(netip.AddrPort)
 	// Encryption says whether peers may or must encrypt; the default is Off.
 	Encryption wire.Policy
 	// Secure protects all connections to peers, and refuses those that do not want

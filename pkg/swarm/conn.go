@@ -27,11 +27,13 @@ type conn struct {
 	err     error // why it closed; set before closing is closed
 	since   time.Time
 
-	have      atomic.Int32 // pieces that the peer has, for the gate
-	lastRead  atomic.Int64 // unix nanoseconds
-	throttled atomic.Bool  // a limit keeps blocks from being read
-	held      atomic.Bool  // nothing is exchanged yet: see fence.go
-	cancelled atomic.Int64 // requests taken back, whose answers may still come
+	have      atomic.Int32  // pieces that the peer has, for the gate
+	lastRead  atomic.Int64  // unix nanoseconds
+	throttled atomic.Bool   // a limit keeps blocks from being read
+	dhtPort   atomic.Uint32 // where the peer says that its DHT is
+	dhtTold   atomic.Bool   // that was passed on
+	held      atomic.Bool   // nothing is exchanged yet: see fence.go
+	cancelled atomic.Int64  // requests taken back, whose answers may still come
 
 	mu    sync.Mutex
 	asked map[wire.Block][]byte // with the place for it; nil: anywhere
@@ -240,7 +242,10 @@ const maxTold = 16
 func (c *conn) sort(m *wire.Message) (pm peerMsg, keep bool, err error) {
 	pm = peerMsg{kind: m.Type, extID: m.ExtID, block: m.Block()}
 	switch m.Type {
-	case wire.KeepAlive, wire.Unknown, wire.Port, wire.Suggest:
+	case wire.KeepAlive, wire.Unknown, wire.Suggest:
+		return pm, false, nil
+	case wire.Port:
+		c.dhtAt(m.Port)
 		return pm, false, nil
 	case wire.Request:
 		return pm, false, c.requested(m.Block())

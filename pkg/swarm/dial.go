@@ -34,7 +34,7 @@ func transient(ctx context.Context, err error) bool {
 // options of a handshake.
 func (e *Engine) options() wire.Options {
 	return wire.Options{
-		PeerID: e.cfg.PeerID, Policy: e.cfg.Encryption, Timeout: e.cfg.HandshakeTimeout,
+		PeerID: e.cfg.PeerID, Policy: e.cfg.Encryption, Timeout: e.cfg.HandshakeTimeout, DHT: e.cfg.DHTPort != 0,
 		Known: func(ih [20]byte) bool { return e.Torrent(ih) != nil },
 		InfoHashes: func(yield func([20]byte) bool) {
 			for _, t := range e.Torrents() {

@@ -47,7 +47,8 @@ func (t *Torrent) meet(c *conn, h *wire.ExtHandshake) error {
 	}
 	if c.held.Swap(false) {
 		t.pick.SetChoked(c.pe, c.choked)
-		t.unchoke(c)
+		t.welcome(c)
+		c.passDHT()
 	}
 	return nil
 }
@@ -97,8 +98,12 @@ func (e *Engine) allows(source string, ap netip.AddrPort) bool {
 	return false
 }
 
-// unchoke lets a peer ask for blocks.
-func (t *Torrent) unchoke(c *conn) {
+// welcome tells a peer that may be one of the zone where the DHT is, and lets it
+// ask for blocks.
+func (t *Torrent) welcome(c *conn) {
+	if c.s.DHT {
+		c.w.SendPort(t.e.cfg.DHTPort)
+	}
 	if t.choker().Unchoke(c.remote.Addr()) {
 		c.w.Send(wire.Unchoke)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"distd/pkg/swarm/wire"
@@ -25,12 +26,15 @@ type infoAsk struct {
 	f          *InfoFetch
 	s          *wire.Session
 	nc         net.Conn
-	met        bool // the peer has said what it has
+	peer       netip.AddrPort
+	met        bool        // the peer has said what it has
+	dhtPort    uint16      // where it says that its DHT is
+	dhtTold    atomic.Bool // that was passed on
 	info, docs gather
 }
 
-func newInfoAsk(f *InfoFetch, info, docs *sought, s *wire.Session, nc net.Conn) *infoAsk {
-	a := &infoAsk{f: f, s: s, nc: nc}
+func newInfoAsk(f *InfoFetch, peer netip.AddrPort, info, docs *sought, s *wire.Session, nc net.Conn) *infoAsk {
+	a := &infoAsk{f: f, s: s, nc: nc, peer: peer}
 	a.info = gather{of: info, ask: a, window: infoWindow, decode: wire.DecodeMetadata, parts: map[int][]byte{}}
 	a.docs = gather{of: docs, ask: a, window: docsWindow, parts: map[int][]byte{}, decode: func(b []byte) (*wire.MetadataMsg, error) {
 		return wire.DecodeDocs(b, f.cfg.MaxDocuments)
@@ -63,6 +67,10 @@ func (a *infoAsk) run() error {
 		if err := r.Next(&m); err != nil {
 			return err
 		}
+		if m.Type == wire.Port {
+			a.dhtPort = m.Port
+			a.passDHT()
+		}
 		if m.Type == wire.Extended {
 			moved, err := a.extended(m.ExtID, m.Data)
 			if err != nil {
@@ -82,12 +90,12 @@ func (a *infoAsk) run() error {
 	}
 }
 
-// hello sends the handshake of BEP 10.
+// hello sends the handshake of BEP 10, and where this node's DHT is.
 func (a *infoAsk) hello() error {
 	cfg := &a.f.e.cfg
 	h := wire.ExtHandshake{
 		M: map[string]uint8{wire.ExtPEX: extPEX, wire.ExtMetadata: extMetadata},
-		V: cfg.Version, Port: cfg.Port, YourIP: remoteAddr(a.nc).Addr(),
+		V: cfg.Version, Port: cfg.Port, YourIP: a.peer.Addr(),
 	}
 	if cfg.Zone != "" {
 		h.Distd = &wire.DistdInfo{Version: 1, Zone: cfg.Zone}
@@ -95,7 +103,17 @@ func (a *infoAsk) hello() error {
 	if a.docs.of != nil {
 		h.M[wire.ExtDocs] = extDocs
 	}
+	if a.s.DHT {
+		return a.write(wire.AppendPort(wire.AppendExtended(nil, 0, h.Encode()), cfg.DHTPort))
+	}
 	return a.send(0, h.Encode())
+}
+
+// passDHT passes on where the peer's DHT is, once its zone was compared.
+func (a *infoAsk) passDHT() {
+	if a.met {
+		a.f.e.metDHT(a.peer.Addr(), a.dhtPort, &a.dhtTold)
+	}
 }
 
 // extended handles an extended message, and reports whether it brought what is
@@ -112,6 +130,7 @@ func (a *infoAsk) extended(id uint8, data []byte) (bool, error) {
 			a.f.e.cfg.KeptOut(SourceHandshake, remoteAddr(a.nc))
 			return false, err
 		}
+		a.passDHT()
 		if h.MetadataSize == 0 {
 			h.M[wire.ExtMetadata] = 0
 		}
@@ -133,7 +152,11 @@ func (a *infoAsk) extended(id uint8, data []byte) (bool, error) {
 }
 
 func (a *infoAsk) send(id uint8, payload []byte) error {
+	return a.write(wire.AppendExtended(nil, id, payload))
+}
+
+func (a *infoAsk) write(b []byte) error {
 	_ = a.nc.SetWriteDeadline(time.Now().Add(infoTimeout))
-	_, err := a.s.Conn.Write(wire.AppendExtended(nil, id, payload))
+	_, err := a.s.Conn.Write(b)
 	return err
 }

@@ -32,6 +32,8 @@ type InfoConfig struct {
 	Version          string
 	Log              *zap.Logger
 	HandshakeTimeout time.Duration
+	DHTPort          uint16
+	OnDHTNode        func(netip.AddrPort)
 
 	// Documents makes RunBoth ask peers that are distd for what belongs to the
 	// release besides its content.
@@ -70,7 +72,7 @@ func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 		c.CheckDocuments = func([]byte) error { return nil }
 	}
 	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer, KeptOut: c.KeptOut, Zone: c.Zone,
-		Dial: c.Dial, Version: c.Version, Log: c.Log, HandshakeTimeout: c.HandshakeTimeout})
+		Dial: c.Dial, Version: c.Version, Log: c.Log, HandshakeTimeout: c.HandshakeTimeout, DHTPort: c.DHTPort, OnDHTNode: c.OnDHTNode})
 	if err != nil {
 		return nil, err
 	}
@@ -172,5 +174,5 @@ func (f *InfoFetch) ask(ctx context.Context, p *infoPeer, info, docs *sought) er
 	if !s.Extensions {
 		return errors.New("peer does not speak the extension protocol")
 	}
-	return newInfoAsk(f, info, docs, s, nc).run()
+	return newInfoAsk(f, p.ap, info, docs, s, nc).run()
 }

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,6 +108,42 @@ var stockClients = []stockClient{
 	{name: "libtorrent", size: 4<<20 + 777, needs: []string{systemPython, "python3-libtorrent"}, argv: func(torrent, dir, _ string, port uint16, policy wire.Policy) []string {
 		return []string{systemPython, "testdata/libtorrent_peer.py", torrent, dir, fmt.Sprint(port), policy.String()}
 	}},
+}
+
+// A stock client says where its DHT is, and is told where ours would be.
+func TestDHTPortOfStockClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs another client")
+	}
+	s := stockClients[len(stockClients)-1]
+	argv := s.argv
+	s.argv = func(torrent, dir, scratch string, port uint16, policy wire.Policy) []string {
+		return append(argv(torrent, dir, scratch, port, policy), "dht")
+	}
+	con := newContent(t, 1<<20, 64<<10)
+	tr := newFakeTracker(t)
+	file, info := con.torrent(t, tr.URL+"/announce")
+	dir := t.TempDir()
+	con.put(t, dir)
+	at := s.start(t, file, dir, wire.Off)
+	ours, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ours.Close() }()
+	var nodes dhtNodes
+	leaf := startNode(t, con, nodeOptions{spec: func(s *Spec) { s.InfoBytes = info }, change: func(c *Config) {
+		c.DHTPort, c.OnDHTNode = uint16(ours.LocalAddr().(*net.UDPAddr).Port), nodes.add
+	}})
+	leaf.tor.AddPeers(SourceTracker, []netip.AddrPort{at})
+	leaf.wait(60 * time.Second)
+	eventually(t, 30*time.Second, "it has said where its DHT is", func() bool { return slices.Contains(nodes.all(), at) })
+	_ = ours.SetReadDeadline(time.Now().Add(30 * time.Second))
+	ping := make([]byte, 1500)
+	n, _, err := ours.ReadFrom(ping)
+	if err != nil || !bytes.HasPrefix(ping[:n], []byte("d")) {
+		t.Errorf("it sent our DHT %q: %v", ping[:n], err)
+	}
 }
 
 // start runs the program until the test ends and returns where it listens.

@@ -152,7 +152,7 @@ func (t *Torrent) greet(c *conn) {
 		c.pe.SetStock()
 	}
 	if !c.held.Load() {
-		t.unchoke(c)
+		t.welcome(c)
 	}
 }
 

@@ -41,9 +41,13 @@ func (w *Writer) SendBitfield(m *bitmap.Bitmap) {
 
 // SendPort queues the UDP port of this node's DHT.
 func (w *Writer) SendPort(port uint16) {
-	w.control(func(b []byte) []byte {
-		return binary.BigEndian.AppendUint16(append(b, 0, 0, 0, 3, byte(Port)), port)
-	})
+	w.control(func(b []byte) []byte { return AppendPort(b, port) })
+}
+
+// AppendPort appends the UDP port of this node's DHT to b, for who needs no
+// Writer.
+func AppendPort(b []byte, port uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(b, 0, 0, 0, 3, byte(Port)), port)
 }
 
 // SendExtended queues a message of the extension protocol: id 0 for the
