@@ -8,17 +8,32 @@ import (
 	"distd/pkg/swarm/picker"
 )
 
-// Sources of bytes and of addresses.
+// Sources of bytes.
 const (
-	SourcePeers    = "peers"
-	SourceMirrors  = "mirrors"
-	SourceTracker  = "tracker"
-	SourcePEX      = "pex"
-	SourceIncoming = "incoming"
+	SourcePeers   = "peers"
+	SourceMirrors = "mirrors"
+)
+
+// Sources of addresses.
+const (
+	SourceTracker    = "tracker"
+	SourcePEX        = "pex"
+	SourceIncoming   = "incoming"
+	SourceDHT        = "dht"
+	SourceLSD        = "lsd"
+	SourceDisk       = "disk" // remembered from an earlier run
+	SourceConfigured = "configured"
+	SourceMagnet     = "magnet"
 	// Of peers that are kept out:
 	SourceDial      = "dial"      // an address that was about to be dialled
 	SourceHandshake = "handshake" // a peer that named another zone
 )
+
+// SourceStats is what came from one source of addresses.
+type SourceStats struct {
+	Known     int // addresses of which it was the first to tell
+	Connected int // peers among them that are connected
+}
 
 // Stats is the state of a torrent at one moment. Bytes and pieces count from
 // when it was added.
@@ -53,7 +68,11 @@ type Stats struct {
 	// piece, and others only of those that they lack.
 	Copies     *Copies
 	KnownAddrs int
-	Peers      []PeerStats
+	// Sources is by source of addresses. A peer that connected to this node and has
+	// not said where it can be dialled is connected, and not known, by
+	// SourceIncoming.
+	Sources map[string]SourceStats
+	Peers   []PeerStats
 }
 
 // PeerStats is the state of one connection.
@@ -142,6 +161,7 @@ func (t *Torrent) stats() Stats {
 		Blamed: make(map[netip.Addr]int), DownRate: k.down.rate.At(now), UpRate: k.up.rate.At(now),
 		DiskErrors: t.disk.errors, DiskError: t.disk.err, Unreadable: len(t.broken),
 		Waited: maps.Clone(k.waited), Moved: maps.Clone(k.moved), Elapsed: k.total(), RequestsWaited: t.queued.all(), Copies: t.copies(), KnownAddrs: len(t.book.order),
+		Sources: t.sources(),
 	}
 	for name, n := range k.sources {
 		s.Downloaded[name] = n
@@ -153,6 +173,26 @@ func (t *Torrent) stats() Stats {
 		s.Peers = append(s.Peers, c.stats(now, s.Pieces))
 	}
 	return s
+}
+
+// sources counts addresses and connected peers by where they came from.
+func (t *Torrent) sources() map[string]SourceStats {
+	out := make(map[string]SourceStats)
+	count := func(source string, known, connected int) {
+		s := out[source]
+		out[source] = SourceStats{s.Known + known, s.Connected + connected}
+	}
+	for _, a := range t.book.order {
+		count(a.source, 1, 0)
+	}
+	for _, c := range t.conns {
+		source := SourceIncoming
+		if c.addr != nil {
+			source = c.addr.source
+		}
+		count(source, 0, 1)
+	}
+	return out
 }
 
 func (c *conn) stats(now time.Duration, pieces int) PeerStats {

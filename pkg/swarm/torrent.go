@@ -279,8 +279,8 @@ func (t *Torrent) finalSync() {
 	}
 }
 
-// AddPeers makes addresses known. source names where they came from: tracker,
-// pex, configured; Config.KeptOut is told of it.
+// AddPeers makes addresses known. source names where they came from: one of the
+// sources of addresses, or another word. Config.KeptOut is told of it.
 func (t *Torrent) AddPeers(source string, addrs []netip.AddrPort) {
 	addrs = append([]netip.AddrPort(nil), addrs...)
 	t.post(callEvent(func(t *Torrent) {
