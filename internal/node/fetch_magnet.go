@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,7 +32,10 @@ func (w *web) magnet(ctx context.Context, in string) ([]*target, error) {
 	if err != nil {
 		return nil, coded(ExDataErr, err)
 	}
-	for _, u := range link.Sources {
+	if !link.HasInfoHash() {
+		return nil, coded(ExDataErr, errors.New("the magnet link names a public key (xs=urn:btpk) and no torrent: xt=urn:btih is missing"))
+	}
+	for _, u := range slices.Concat(link.Sources, link.Acceptable) {
 		t, err := w.torrentAt(ctx, u, link)
 		if err == nil {
 			out := &target{magnet: &magnet{link}}

@@ -1,6 +1,7 @@
 package torrentfile
 
 import (
+	"bytes"
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Bounds of a magnet link.
@@ -18,19 +21,59 @@ const (
 	MaxMagnet = 64 << 10
 	// MaxMagnetPeers is how many peers of a link are taken over.
 	MaxMagnetPeers = 100
+	// MaxSalt is the longest salt of an item in the DHT, in bytes (BEP 44).
+	MaxSalt = 64
 )
 
 // Magnet is what a magnet link says (BEP 9): which torrent is meant, and where
 // it may be had.
 type Magnet struct {
+	// InfoHash is zero in a link that names a public key only: see HasInfoHash.
 	InfoHash [HashSize]byte
+	// PublicKey is whose item in the DHT says which torrent is the newest (BEP 46),
+	// if HasPublicKey.
+	PublicKey    [32]byte
+	HasPublicKey bool
+	// Salt is that item's, as the link has it: see Salts.
+	Salt     []byte
 	Name     string   // for humans; nothing vouches for it
+	Length   int64    // of the content, in bytes, for humans; 0: not said
 	Trackers []string // URLs
 	WebSeeds []string // URLs, as a torrent's url-list
 	Sources  []string // HTTP URLs of the .torrent itself
-	Peers    []string // HOST:PORT
+	// Acceptable are HTTP URLs of the .torrent or the content, for when all else
+	// has failed.
+	Acceptable []string
+	Peers      []string // HOST:PORT
 	// Select has the files that are wanted, counted from 0 (BEP 53); none is all.
 	Select Ranges
+}
+
+// HasInfoHash says whether the link names a torrent, and not only a public key.
+func (m *Magnet) HasInfoHash() bool { return m.InfoHash != [HashSize]byte{} }
+
+// Salts are the salts that the link may mean, the likely ones first. BEP 46 wants
+// it in hex; people write a name. So it is first what the digits stand for if
+// that is a text, then the salt as it is written, then bytes that are no text.
+// Without a salt it is one that is empty.
+func (m *Magnet) Salts() [][]byte {
+	b, err := hex.DecodeString(string(m.Salt))
+	var out [][]byte
+	isHex := err == nil && len(b) > 0 && len(b) <= MaxSalt
+	if isHex && isText(b) {
+		out = append(out, b)
+	}
+	if len(m.Salt) <= MaxSalt {
+		out = append(out, m.Salt)
+	}
+	if isHex && !isText(b) {
+		out = append(out, b)
+	}
+	return out
+}
+
+func isText(b []byte) bool {
+	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // Range is the numbers from First to Last.
@@ -42,6 +85,20 @@ type Ranges []Range
 // Has says whether i is one of the numbers.
 func (r Ranges) Has(i int) bool {
 	return len(r) == 0 || slices.ContainsFunc(r, func(s Range) bool { return s.First <= i && i <= s.Last })
+}
+
+// String is what ParseRanges reads.
+func (r Ranges) String() string {
+	var b []byte
+	for i, s := range r {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b = strconv.AppendInt(b, int64(s.First), 10); s.Last != s.First {
+			b = strconv.AppendInt(append(b, '-'), int64(s.Last), 10)
+		}
+	}
+	return string(b)
 }
 
 // maxRanges bounds the parts of a list of numbers.
@@ -89,9 +146,15 @@ func parseMagnet(link string) (*Magnet, error) {
 	}
 	m := &Magnet{
 		Name: q.Get("dn"), Trackers: keepURLs(values(q, "tr"), trackerSchemes), WebSeeds: keepURLs(values(q, "ws"), webSeedSchemes),
-		Sources: keepURLs(append(values(q, "xs"), values(q, "as")...), webSeedSchemes),
+		Sources: keepURLs(values(q, "xs"), webSeedSchemes), Acceptable: keepURLs(values(q, "as"), webSeedSchemes),
 	}
-	if err := m.takeTopic(q["xt"]); err != nil {
+	if n, err := strconv.ParseInt(q.Get("xl"), 10, 64); err == nil && n > 0 {
+		m.Length = n
+	}
+	if err := m.takeKey(values(q, "xs"), q.Get("s")); err != nil {
+		return nil, err
+	}
+	if err := m.takeTopic(values(q, "xt")); err != nil {
 		return nil, err
 	}
 	for _, p := range values(q, "x.pe") {
@@ -125,17 +188,59 @@ func values(q url.Values, key string) (out [][]byte) {
 	}
 }
 
-// takeTopic reads the infohash: 40 hex digits, or 32 of base 32.
-func (m *Magnet) takeTopic(topics []string) error {
-	v2 := false
-	for _, t := range topics {
-		if len(t) > 9 && strings.EqualFold(t[:9], "urn:btmh:") {
-			v2 = true
-		}
-		if len(t) < 9 || !strings.EqualFold(t[:9], "urn:btih:") {
+// urn returns what follows the prefix, which may be in any case.
+func urn(s []byte, prefix string) (rest string, ok bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(string(s[:len(prefix)]), prefix) {
+		return "", false
+	}
+	return string(s[len(prefix):]), true
+}
+
+// Prefixes of what a link names: a torrent by its infohash, one of v2, and an item
+// in the DHT by its public key.
+const (
+	urnInfoHash   = "urn:btih:"
+	urnInfoHashV2 = "urn:btmh:"
+	urnPublicKey  = "urn:btpk:"
+)
+
+// takeKey reads the public key, 64 hex digits, and the salt. Of several keys the
+// first counts.
+func (m *Magnet) takeKey(sources [][]byte, salt string) error {
+	for _, x := range sources {
+		digits, ok := urn(x, urnPublicKey)
+		if !ok {
 			continue
 		}
-		h := t[9:]
+		b, err := hex.DecodeString(digits)
+		if err != nil || len(b) != len(m.PublicKey) {
+			return fmt.Errorf("public key %.80q is not %d hex digits", digits, hex.EncodedLen(len(m.PublicKey)))
+		}
+		m.PublicKey, m.HasPublicKey = [32]byte(b), true
+		break
+	}
+	if !m.HasPublicKey || salt == "" {
+		return nil
+	}
+	m.Salt = []byte(salt)
+	if len(m.Salts()) == 0 {
+		return fmt.Errorf("salt %.80q is longer than %d bytes", salt, MaxSalt)
+	}
+	return nil
+}
+
+// takeTopic reads the infohash: 40 hex digits, or 32 of base 32. A link with a
+// public key needs none.
+func (m *Magnet) takeTopic(topics [][]byte) error {
+	v2 := false
+	for _, t := range topics {
+		if _, ok := urn(t, urnInfoHashV2); ok {
+			v2 = true
+		}
+		h, ok := urn(t, urnInfoHash)
+		if !ok {
+			continue
+		}
 		var b []byte
 		var err error
 		switch len(h) {
@@ -149,11 +254,63 @@ func (m *Magnet) takeTopic(topics []string) error {
 		if err != nil {
 			return fmt.Errorf("infohash %.48q: %w", h, err)
 		}
-		m.InfoHash = [HashSize]byte(b)
+		if m.InfoHash = [HashSize]byte(b); !m.HasInfoHash() {
+			return errors.New("infohash is zero")
+		}
 		return nil
 	}
-	if v2 {
+	switch {
+	case m.HasPublicKey:
+		return nil
+	case v2:
 		return errors.New("it is of v2 only (BEP 52): make a link of a v1 or hybrid torrent")
 	}
 	return errors.New("it names no torrent (xt=urn:btih:...)")
+}
+
+// String is the link, with hex digits for the infohash and all values escaped.
+// ParseMagnet reads it back.
+func (m *Magnet) String() string {
+	b := []byte("magnet:")
+	add := func(key, value string) {
+		mark := byte('&')
+		if len(b) == len("magnet:") {
+			mark = '?'
+		}
+		b = append(append(append(append(b, mark), key...), '='), value...)
+	}
+	list := func(key string, values []string) {
+		for _, v := range values {
+			add(key, escape(v))
+		}
+	}
+	if m.HasInfoHash() {
+		add("xt", urnInfoHash+hex.EncodeToString(m.InfoHash[:]))
+	}
+	if m.HasPublicKey {
+		add("xs", urnPublicKey+hex.EncodeToString(m.PublicKey[:]))
+		if len(m.Salt) > 0 {
+			add("s", escape(string(m.Salt)))
+		}
+	}
+	if m.Name != "" {
+		add("dn", escape(m.Name))
+	}
+	if m.Length > 0 {
+		add("xl", strconv.FormatInt(m.Length, 10))
+	}
+	list("tr", m.Trackers)
+	list("ws", m.WebSeeds)
+	list("xs", m.Sources)
+	list("as", m.Acceptable)
+	list("x.pe", m.Peers)
+	if len(m.Select) > 0 {
+		add("so", m.Select.String())
+	}
+	return string(b)
+}
+
+// escape makes a value of a link. A plus for a space is not read by all clients.
+func escape(s string) string {
+	return strings.NewReplacer("+", "%20", "%3A", ":", "%2F", "/").Replace(url.QueryEscape(s))
 }
