@@ -123,6 +123,17 @@ func TestHostilePeers(t *testing.T) {
 		{"metadata request out of range", func(e *enemy) {
 			e.raw(wire.Extended, append([]byte{extMetadata}, "d8:msg_typei0e5:piecei99999999999eee"...)...)
 		}, true},
+		{"documents requested out of range", func(e *enemy) {
+			e.raw(wire.Extended, append([]byte{extDocs}, "d8:msg_typei0e5:piecei99999999999eee"...)...)
+		}, true},
+		{"documents of garbage", func(e *enemy) { e.raw(wire.Extended, extDocs, 'x') }, true},
+		{"documents that nobody asked for", func(e *enemy) {
+			for i := range 100 {
+				e.w.SendExtended(extDocs, dataMsg(0, 5+i, make([]byte, 5+i)))
+				e.w.SendExtended(extDocs, rejectMsg(i))
+			}
+			e.flush()
+		}, false},
 		{"pex of garbage", func(e *enemy) { e.raw(wire.Extended, append([]byte{extPEX}, "d5:added3:abce"...)...) }, false},
 		{"unknown messages and a keep-alive", func(e *enemy) {
 			e.raw(99, 1, 2, 3)
