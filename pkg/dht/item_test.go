@@ -160,7 +160,7 @@ func sent(nodes []*Node) (sum uint64) {
 }
 
 // settle waits until no packets are sent any more.
-func settle(t *testing.T, nodes []*Node) {
+func settle(t testing.TB, nodes []*Node) {
 	t.Helper()
 	last, same := uint64(0), 0
 	wait(t, "the nodes to be quiet", func() bool {
