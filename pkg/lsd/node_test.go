@@ -14,12 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ether is a link on which every socket hears what any sends, its own too.
 type ether struct {
@@ -444,6 +441,18 @@ func TestOpen(t *testing.T) {
 		n, err := New(Config{Port: 1, Interfaces: func() ([]net.Interface, error) { return nil, nil }})
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, l := range n.links {
+			var ttl int
+			switch s := l.sock.(type) {
+			case socket4:
+				ttl, err = s.conn.MulticastTTL()
+			case socket6:
+				ttl, err = s.conn.MulticastHopLimit()
+			}
+			if ttl != 1 || err != nil {
+				t.Errorf("messages to %v go %d links far (%v)", l.sock.group(), ttl, err)
+			}
 		}
 		nodes = append(nodes, n)
 	}

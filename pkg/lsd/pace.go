@@ -25,8 +25,8 @@ const (
 
 	answerMin = 100 * time.Millisecond // delay of an answer, by chance
 	answerMax = 2 * time.Second
-	quiet     = 20 * time.Second // from an announce of a torrent to an answer with it, at least
-	enough    = 4                // others that have announced since: then no answer is needed
+	quiet     = 5 * time.Second // from an announce of a torrent to an answer with it, at least
+	enough    = 4               // others that have announced since: then no answer is needed
 
 	forget   = 12 * time.Minute // without an announce, until a peer is a newcomer again
 	maxHeard = 512              // peers of a torrent that are remembered as such
