@@ -21,6 +21,7 @@ func dirFlag(usage string) cli.Flag {
 func printJSON(cmd *cli.Command, v any) error {
 	enc := json.NewEncoder(cmd.Root().Writer)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // links are copied from it
 	return enc.Encode(v)
 }
 

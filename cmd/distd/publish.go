@@ -109,6 +109,6 @@ func printPublished(cmd *cli.Command, res *publish.Result) {
 		printf(cmd, "unchanged: %s is release %d of channel %s already\n", res.Name, res.Serial, res.Channel)
 		return
 	}
-	printf(cmd, "published %s as release %d of channel %s\n  size      %s in %s, %s of %s\n  release   %s\n  infohash  %s\n",
-		res.Name, res.Serial, res.Channel, humanize.IBytes(uint64(res.Size)), count(res.Files, "file"), count(res.Pieces, "piece"), humanize.IBytes(uint64(res.PieceLength)), res.ID, res.InfoHash)
+	printf(cmd, "published %s as release %d of channel %s\n  size      %s in %s, %s of %s\n  release   %s\n  infohash  %s\n  magnet    %s\n  channel   %s\n",
+		res.Name, res.Serial, res.Channel, humanize.IBytes(uint64(res.Size)), count(res.Files, "file"), count(res.Pieces, "piece"), humanize.IBytes(uint64(res.PieceLength)), res.ID, res.InfoHash, res.Magnet, res.ChannelLink)
 }

@@ -16,7 +16,8 @@ import (
 func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "show what the daemon of a folder is doing",
-		Flags:  []cli.Flag{dirFlag("the node's `FOLDER`"), jsonFlag()},
+		Flags: []cli.Flag{dirFlag("the node's `FOLDER`"), jsonFlag(),
+			&cli.BoolFlag{Name: "magnet", Usage: "show the links of channels and releases too"}},
 		Action: alone(runStatus),
 	}
 }
@@ -62,6 +63,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	}
 	printReleases(cmd, s)
 	printMirrors(cmd, s)
+	if cmd.Bool("magnet") {
+		printLinks(cmd, s)
+	}
 	for _, r := range s.Releases {
 		for _, line := range explain(&r) {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)
@@ -89,6 +93,19 @@ func printZone(cmd *cli.Command, s *node.Status) {
 		line += [...]string{"; kept out: ", ", "}[min(i, 1)] + humanize.Comma(s.KeptOut[source]) + " " + source
 	}
 	printf(cmd, "%s\n", line)
+}
+
+// printLinks shows by which links channels and releases can be had, each in a
+// line of its own.
+func printLinks(cmd *cli.Command, s *node.Status) {
+	for _, c := range s.Channels {
+		if c.Link != "" {
+			printf(cmd, "channel %s: %s\n", c.Name, c.Link)
+		}
+	}
+	for _, r := range s.Releases {
+		printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Magnet)
+	}
 }
 
 // printReleases shows all releases in a table.

@@ -87,7 +87,7 @@ func (c *Channel) publish(ctx context.Context, r *Release, o Options) (*Result, 
 	// The release is live: what fails now is done by the next publish.
 	if res.ID == r.ID {
 		if err := u.plain(ctx, r); err != nil {
-			c.note(fmt.Sprintf("torrent and metalink under their plain names are those of an older release: %v", err))
+			c.note(fmt.Sprintf("torrent, magnet link and metalink under their plain names are those of an older release: %v", err))
 		}
 	}
 	if !same {
@@ -178,7 +178,7 @@ func (u *uploader) publicKey(ctx context.Context, r *Release) error {
 	return err
 }
 
-// plain writes torrent and metalinks under the release's plain names, where
+// plain writes torrent, magnet link and metalinks under the release's plain names, where
 // they are not those of the release.
 func (u *uploader) plain(ctx context.Context, r *Release) error {
 	items, gone := u.c.named(r)

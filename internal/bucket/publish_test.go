@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"distd/internal/manifest"
+	"distd/pkg/torrentfile"
 )
 
 var (
@@ -34,26 +35,26 @@ func TestOrder(t *testing.T) {
 	dir := "pre/releases/" + r.ID + "/"
 	var want []string
 	want = append(want, "pre/publish.pub", dir+"manifest.json")
-	middle := m.writes[2 : len(m.writes)-6]
+	middle := m.writes[2 : len(m.writes)-7]
 	for _, k := range middle {
 		if !strings.HasPrefix(k, dir) || strings.Contains(k, "manifest.json") {
 			t.Errorf("%s is written with the content", k)
 		}
 	}
-	if len(middle) != len(siteOne)+5 {
-		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+5)
+	if len(middle) != len(siteOne)+6 {
+		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+6)
 	}
 	item := m.objects[dir+manifest.ItemFile]
 	if i, err := manifest.OpenItem(p.key.Public(), item.data); err != nil || i.Matches(r.Manifest.Pointer(r.ID)) != nil || item.head.ContentType != typeBytes {
 		t.Errorf("the bucket's item is %+v of type %s, %v", i, item.head.ContentType, err)
 	}
 	want = append(want, dir+"manifest.json.minisig", "pre/channels/web/latest.json.minisig", "pre/channels/web/latest.json")
-	got := slices.Concat(m.writes[:2], m.writes[len(m.writes)-6:len(m.writes)-3])
+	got := slices.Concat(m.writes[:2], m.writes[len(m.writes)-7:len(m.writes)-4])
 	if !slices.Equal(got, want) {
 		t.Errorf("written in the order\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	plain := slices.Sorted(slices.Values(m.writes[len(m.writes)-3:]))
-	if !slices.Equal(plain, []string{"pre/site.meta4", "pre/site.metalink", "pre/site.torrent"}) {
+	plain := slices.Sorted(slices.Values(m.writes[len(m.writes)-4:]))
+	if !slices.Equal(plain, []string{"pre/site.magnet", "pre/site.meta4", "pre/site.metalink", "pre/site.torrent"}) {
 		t.Errorf("last are %q", plain)
 	}
 	for k, o := range m.objects {
@@ -352,5 +353,22 @@ func TestItem(t *testing.T) {
 	check(t, os.Remove(path))
 	if got, err := open(); err != nil || has(got) {
 		t.Errorf("a release of an older version: %v", err)
+	}
+}
+
+// TestMagnet: the bucket's link leads to the bucket, and to no peer.
+func TestMagnet(t *testing.T) {
+	m, p := newMemory(), newPublisher(t)
+	r := p.release(nil, siteOne)
+	_, err := put(t, m, p, r)
+	check(t, err)
+	for _, key := range []string{"pre/site.magnet", "pre/releases/" + r.ID + "/site.magnet"} {
+		text := strings.TrimSuffix(string(m.objects[key].data), "\n")
+		link, err := torrentfile.ParseMagnet(text)
+		check(t, err)
+		dir := "https://cdn.example/pre/releases/" + r.ID + "/"
+		if !slices.Equal(link.WebSeeds, []string{dir + "content/"}) || !slices.Equal(link.Sources, []string{dir + "site.torrent"}) || len(link.Peers) > 0 || link.Name != "site" {
+			t.Errorf("%s: %s", key, text)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"distd/internal/manifest"
 	"distd/internal/publish"
+	"distd/pkg/torrentfile"
 )
 
 // Release is a complete release in a node's folder, and what the bucket shall
@@ -21,6 +22,7 @@ import (
 type Release struct {
 	ID       string
 	Manifest *manifest.Manifest
+	Magnet   string // the link to it in the bucket
 	key      manifest.PublicKey
 	dir      string // releases/ID of the node
 
@@ -43,6 +45,9 @@ func OpenRelease(dir, channel, id string, key manifest.PublicKey, base string) (
 	r, err := openRelease(filepath.Join(dir, ".distd"), channel, id, key)
 	if err == nil {
 		err = r.readDocuments(base)
+	}
+	if err == nil {
+		err = r.addMagnet(base)
 	}
 	if err == nil {
 		err = r.readItem()
@@ -110,6 +115,17 @@ func (r *Release) readDocuments(base string) error {
 	if meta.Metalink != nil {
 		r.docs = append(r.docs, document{name + ".metalink", meta.Metalink}, document{name + ".meta4", meta.Meta4})
 	}
+	return nil
+}
+
+// addMagnet adds the magnet link of the torrent, which is the first document.
+func (r *Release) addMagnet(base string) error {
+	t, err := torrentfile.Parse(r.docs[0].data)
+	if err != nil {
+		return err
+	}
+	r.Magnet = publish.Magnet(t, r.Manifest, r.ID, base)
+	r.docs = append(r.docs, document{r.Manifest.Name + ".magnet", []byte(r.Magnet + "\n")})
 	return nil
 }
 
@@ -223,7 +239,7 @@ func (c *Channel) signatureItem(r *Release) item {
 // named are the objects with the release's plain names, and gone the names of
 // those that it does not have.
 func (c *Channel) named(r *Release) (out []item, gone []string) {
-	for _, suffix := range []string{".torrent", ".metalink", ".meta4"} {
+	for _, suffix := range []string{".torrent", ".magnet", ".metalink", ".meta4"} {
 		file := r.Manifest.Name + suffix
 		found := false
 		for _, d := range r.docs {

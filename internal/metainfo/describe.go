@@ -3,9 +3,7 @@ package metainfo
 import (
 	"encoding/hex"
 	"maps"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"distd/pkg/torrentfile"
@@ -46,7 +44,7 @@ type FileLength struct {
 // Describe describes a torrent, with its files if list is set.
 func Describe(t *torrentfile.Torrent, list bool) Description {
 	d := Description{
-		Name: t.Name, Tree: t.Tree, InfoHash: hex.EncodeToString(t.InfoHash[:]), Magnet: Magnet(t),
+		Name: t.Name, Tree: t.Tree, InfoHash: hex.EncodeToString(t.InfoHash[:]), Magnet: torrentfile.MagnetLink(t.Magnet(), t.Layout.Total),
 		Size: t.Layout.Total, Pieces: t.Layout.NumPieces(), PieceLength: t.Layout.PieceLength,
 		Announce: t.Announce, WebSeeds: t.WebSeeds, HTTPSeeds: t.HTTPSeeds,
 		Private: t.Private, Source: t.Source, Comment: t.Comment, CreatedBy: t.CreatedBy,
@@ -77,25 +75,3 @@ func Describe(t *torrentfile.Torrent, list bool) Description {
 }
 
 func padding(t *torrentfile.Torrent, file int) bool { return t.Padding != nil && t.Padding[file] }
-
-// maxMagnetURLs is how many trackers, and web seeds, a magnet link is given: it
-// is for lines and mails, and one tracker that answers is enough.
-const maxMagnetURLs = 20
-
-// Magnet returns the magnet link of a torrent (BEP 9).
-func Magnet(t *torrentfile.Torrent) string {
-	var b strings.Builder
-	b.WriteString("magnet:?xt=urn:btih:" + hex.EncodeToString(t.InfoHash[:]))
-	add := func(key, value string) {
-		b.WriteString("&" + key + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
-	}
-	add("dn", t.Name)
-	trackers := slices.Concat(t.Announce...)
-	for _, u := range trackers[:min(len(trackers), maxMagnetURLs)] {
-		add("tr", u)
-	}
-	for _, u := range t.WebSeeds[:min(len(t.WebSeeds), maxMagnetURLs)] {
-		add("ws", u)
-	}
-	return b.String()
-}

@@ -75,6 +75,9 @@ func PublishToBucket(ctx context.Context, dir string, req PublishRequest, to Buc
 	if err != nil {
 		return nil, fmt.Errorf("%w; the release is in %s, and publishing again goes on from here", err, dir)
 	}
+	if res.Magnet = rel.Magnet; put.ID != rel.ID {
+		res.Magnet = "" // that of another release, whose torrent is not here
+	}
 	res.Unchanged, res.ID, res.Serial = put.Unchanged, put.ID, put.Serial
 	res.Notes = append(res.Notes, put.Notes...)
 	if note := pruneAlone(ctx, dir, to.Keep); note != "" {

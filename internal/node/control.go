@@ -180,6 +180,7 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 	if err != nil {
 		return nil, err
 	}
+	n.ownMagnet(res)
 	if res.Unchanged {
 		n.log.Info("nothing new to publish", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial))
 		return res, nil
@@ -359,9 +360,4 @@ func (c *Control) call(ctx context.Context, method, path string, body any, read 
 		return &codedError{code, fmt.Errorf("the daemon refuses: %s", bytes.TrimSpace(text))}
 	}
 	return read(json.NewDecoder(resp.Body))
-}
-
-// publishMirror is a mirror line as the manifest has it.
-func publishMirror(m config.MirrorLine) manifest.Mirror {
-	return manifest.Mirror{URL: m.URL, Preference: m.Preference, Location: m.Location}
 }

@@ -52,3 +52,8 @@ func allow(all []httpfetch.Mirror, allowed config.Locations) ([]httpfetch.Mirror
 	}
 	return left, nil
 }
+
+// publishMirror is a mirror line as the manifest has it.
+func publishMirror(m config.MirrorLine) manifest.Mirror {
+	return manifest.Mirror{URL: m.URL, Preference: m.Preference, Location: m.Location}
+}

@@ -41,6 +41,8 @@ type ChannelStatus struct {
 	Release   string    `json:"release_name"`
 	Created   time.Time `json:"created"`
 	PublicKey string    `json:"public_key,omitempty"`
+	// Link leads to the channel's newest release by way of a DHT (BEP 46).
+	Link string `json:"link,omitempty"`
 }
 
 // ReleaseStatus is one release that the node fetches or holds.
@@ -66,6 +68,7 @@ type ReleaseStatus struct {
 	HookAttempts int      `json:"hook_attempts"`
 	HookOutcome  string   `json:"hook_outcome,omitempty"`
 	Mirrors      []Mirror `json:"mirrors,omitempty"`
+	Magnet       string   `json:"magnet,omitempty"`
 	Flow
 }
 
@@ -105,6 +108,7 @@ func (n *Node) Status() *Status {
 		c.Live, _ = n.store.Live(name)
 		c.Previous, _ = n.store.Previous(name)
 		c.PublicKey, _ = n.store.PinnedKey(name)
+		c.Link = n.channelLink(name)
 		s.Channels = append(s.Channels, c)
 	}
 	jobs := map[string]*job{}
@@ -119,9 +123,11 @@ func (n *Node) Status() *Status {
 		}
 		rec := n.store.Hooks(rel.ID)
 		r.HookAttempts, r.HookOutcome = rec.Attempts, rec.Outcome
+		var peers []swarm.PeerStats
 		if j := jobs[rel.ID]; j != nil {
-			j.describe(&r, s.Trackers)
+			peers = j.describe(&r, s.Trackers)
 		}
+		r.Magnet = n.magnet(rel, peers)
 		s.Releases = append(s.Releases, r)
 	}
 	slices.SortFunc(s.Releases, func(a, b ReleaseStatus) int {
@@ -141,8 +147,8 @@ func (n *Node) Status() *Status {
 	return s
 }
 
-// describe fills in what the job knows of its release.
-func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
+// describe fills in what the job knows of its release, and returns its peers.
+func (j *job) describe(r *ReleaseStatus, trackers map[string]string) (peers []swarm.PeerStats) {
 	r.State, _ = j.state.Load().(string)
 	r.Problem, _ = j.problem.Load().(string)
 	j.mu.Lock()
@@ -153,6 +159,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 	if tor != nil {
 		t := tor.Stats()
 		fillSwarm(r, t)
+		peers = t.Peers
 		if t.DiskError != nil {
 			r.Problem = "waiting for the disk: " + t.DiskError.Error()
 		}
@@ -165,6 +172,7 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) {
 			trackers[t.URL] = cmp.Or(t.Error, "ok")
 		}
 	}
+	return peers
 }
 
 func fillSwarm(r *ReleaseStatus, t swarm.Stats) {

@@ -54,7 +54,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	m.Pieces = sums.sha256
 	if r := p.unchanged(m); r != nil && !p.Force {
 		p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
-		res := result(r)
+		res := p.result(r)
 		res.Unchanged = true
 		return res, nil
 	}
@@ -71,7 +71,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := result(r)
+	res := p.result(r)
 	res.Method = method
 	return res, nil
 }
@@ -298,7 +298,7 @@ func newTorrent(m *manifest.Manifest, pieces []byte) (*torrentfile.Torrent, erro
 }
 
 // result describes a release.
-func result(r *store.Release) *Result {
+func (p *publication) result(r *store.Release) *Result {
 	m := r.Manifest
 	res := &Result{
 		ID: r.ID, Channel: m.Channel, Name: m.Name, InfoHash: m.InfoHash, Dir: r.Dir,
@@ -309,5 +309,23 @@ func result(r *store.Release) *Result {
 			res.Files++
 		}
 	}
+	res.ChannelLink = torrentfile.ChannelLink(p.key.Public().Raw(), m.Channel)
+	var err error
+	if res.Magnet, err = p.magnet(r); err != nil {
+		p.Log.Warn("the release has no magnet link", zap.String("release", r.ID), zap.Error(err))
+	}
 	return res
+}
+
+// magnet is the magnet link of the release's torrent.
+func (p *publication) magnet(r *store.Release) (string, error) {
+	data, err := r.ReadMeta(r.Manifest.Name + ".torrent")
+	if err != nil {
+		return "", err
+	}
+	t, err := torrentfile.Parse(data)
+	if err != nil {
+		return "", err
+	}
+	return Magnet(t, r.Manifest, r.ID, p.PublicURL), nil
 }

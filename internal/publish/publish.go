@@ -92,6 +92,10 @@ type Result struct {
 	// already, and that nothing was published. The other fields describe it.
 	Unchanged bool          `json:"unchanged"`
 	Duration  time.Duration `json:"duration_ns"`
+	// Magnet is the release's magnet link, and ChannelLink the one by which the
+	// channel is followed in a DHT (BEP 46).
+	Magnet      string `json:"magnet,omitempty"`
+	ChannelLink string `json:"channel_link,omitempty"`
 	// Notes are what the publisher should know besides, for those who call
 	// Publish to fill in.
 	Notes []string `json:"notes,omitempty"`

@@ -72,6 +72,16 @@ func render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte, publ
 	return meta, nil
 }
 
+// Magnet is the magnet link of a release's torrent. base is the address of a
+// server that has the release, in distd's own tree of URLs; "" for none.
+func Magnet(t *torrentfile.Torrent, m *manifest.Manifest, id, base string) string {
+	link := t.Magnet()
+	if base != "" {
+		link.Sources = []string{base + "/releases/" + id + "/" + manifest.EscapePath(m.Name) + ".torrent"}
+	}
+	return torrentfile.MagnetLink(link, m.Size)
+}
+
 // sha256sums writes what `sha256sum -c` reads in the content root. Names need
 // no escapes: neither backslashes nor line breaks are allowed in them.
 func sha256sums(m *manifest.Manifest) []byte {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// Bounds of what a link is given, so that it stays fit for a line of a terminal
-// or a chat.
+// Bounds of what a link is given: it is for lines and mails, and one that answers
+// is enough.
 const (
-	maxLinkTrackers = 8
+	maxLinkTrackers = 20
 	maxLinkURLs     = 4 // web seeds, and as many addresses of the .torrent
 	maxLinkPeers    = 8
 )

@@ -108,7 +108,7 @@ func TestBucketIsAMaster(t *testing.T) {
 	for channel, path := range map[string]string{"tree": tree, "web": path} {
 		p := g.publish(master.dir, channel, path, "-public-url="+g.url())
 		paths := []string{"publish.pub", "channels/" + channel + "/latest.json", "channels/" + channel + "/latest.json.minisig"}
-		for _, suffix := range []string{".torrent", ".metalink", ".meta4"} {
+		for _, suffix := range []string{".torrent", ".magnet", ".metalink", ".meta4"} {
 			paths = append(paths, manifest.EscapePath(p.Name)+suffix)
 		}
 		for _, key := range g.keys("releases/" + p.ID + "/") {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ func TestForeignLeaf(t *testing.T) {
 	master := newMaster(t)
 	seed := newSeed(t, master, "")
 	files := map[string]map[string][]byte{}
-	for _, c := range []string{"aria2c", "libtorrent", "metalink", "meta4"} {
+	for _, c := range []string{"aria2c", "libtorrent", "metalink", "meta4", "magnet"} {
 		name := c + ".bin"
 		path, data := payload(t, name, 3<<20+len(c))
 		master.publish(c, path)
@@ -64,6 +65,18 @@ func TestForeignLeaf(t *testing.T) {
 			})
 		}
 	})
+	t.Run("magnet", func(t *testing.T) { // transmission is for TestTransmissionLeaf
+		link := strings.TrimSpace(string(httpGet(t, nil, seed.url()+"/magnet.bin.magnet")))
+		if !strings.Contains(link, "x.pe="+seed.addr+":6881") {
+			t.Errorf("the link %s does not name the seed as a peer", link)
+		}
+		dir := t.TempDir()
+		startAria2(t, task{torrent: link, dir: dir})
+		awaitAll(t, 30*time.Second, dir, files["magnet"])
+		if r := seed.release("magnet", 1); r.Uploaded < r.Size || r.Magnet != link {
+			t.Errorf("the seed has sent %d bytes of %d to peers; its status has the link %s", r.Uploaded, r.Size, r.Magnet)
+		}
+	})
 	for _, kind := range []string{"metalink", "meta4"} {
 		t.Run(kind, func(t *testing.T) {
 			dir := t.TempDir()
@@ -101,7 +114,8 @@ func TestTransmissionLeaf(t *testing.T) {
 	need(t, "transmission-daemon")
 	const masterAddr, seedAddr = "10.1.1.1", "10.1.1.2"
 	leafAddrs := map[crypt]string{asUsual: "10.1.1.3", plain: "10.1.1.4", forced: "10.1.1.5"}
-	addrs := []string{masterAddr, seedAddr}
+	const linkAddr = "10.1.1.6"
+	addrs := []string{masterAddr, seedAddr, linkAddr}
 	for _, a := range leafAddrs {
 		addrs = append(addrs, a)
 	}
@@ -116,22 +130,34 @@ func TestTransmissionLeaf(t *testing.T) {
 
 	// Each has a release of its own, so that none gets it from another.
 	dirs, files := map[crypt]string{}, map[crypt]map[string][]byte{}
+	get := func(to, path string) {
+		t.Helper()
+		if _, stderr, code := run(t, append(ns, need(t, "curl"), "--fail", "--silent", "--show-error", "-o", to, seed.url()+"/"+path)...); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
 	for kind, addr := range leafAddrs {
 		name := "folder" + string(kind)
 		folder, f := tree(t, name, 400_000, 70_001, 300_000, 5) // transmission makes no empty files
 		master.publish(name, folder)
 		awaitAll(t, 30*time.Second, seed.dir, f)
 		torrent := filepath.Join(t.TempDir(), "folder.torrent")
-		_, stderr, code := run(t, append(ns, need(t, "curl"), "--fail", "--silent", "--show-error", "-o", torrent, seed.url()+"/"+name+".torrent")...)
-		if code != 0 {
-			t.Fatal(stderr)
-		}
+		get(torrent, name+".torrent")
 		b, err := os.ReadFile(torrent)
 		must(t, err)
 		file, _ := peersAlone(t, b)
 		dirs[kind], files[kind] = t.TempDir(), f
 		startTransmission(t, task{torrent: file, dir: dirs[kind], crypt: kind, addr: addr, wrap: ns})
 	}
+	folder, linked := tree(t, "linked", 400_000, 70_001, 300_000, 5)
+	master.publish("linked", folder)
+	awaitAll(t, 30*time.Second, seed.dir, linked)
+	link, dir := filepath.Join(t.TempDir(), "link"), t.TempDir()
+	get(link, "linked.magnet")
+	b, err := os.ReadFile(link)
+	must(t, err)
+	startTransmission(t, task{torrent: strings.TrimSpace(string(b)), dir: dir, addr: linkAddr, wrap: ns})
+	awaitAll(t, 40*time.Second, dir, linked)
 	for kind, dir := range dirs {
 		awaitAll(t, 40*time.Second, dir, files[kind])
 		if r := seed.release("folder"+string(kind), 1); r.Uploaded < r.Size {
