@@ -1,4 +1,4 @@
-package lsd
+package lsd_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"distd/pkg/lsd"
 	"distd/test/netlab"
 
 	"go.uber.org/goleak"
@@ -53,7 +54,7 @@ func beNode(task string) error {
 	if err != nil {
 		return err
 	}
-	n, err := New(Config{Port: port})
+	n, err := lsd.New(lsd.Config{Port: port})
 	if err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func awaitMore(t *testing.T, output func() string, text string, were int) {
 func TestLink(t *testing.T) {
 	s := stations(t, 2)
 	a, b := s[0], s[1]
-	ih := hash(1)
+	ih := sha1.Sum([]byte("content"))
 	onA := a.node(6001, ih)
 	beside := a.node(6003, ih) // a second one on the same host
 	await(t, onA, "found 10.77.0.1:6003\n")
