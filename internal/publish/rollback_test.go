@@ -65,7 +65,7 @@ func TestRollback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.check(result(now), Options{Path: filepath.Join(old.ContentRoot(), "site")})
+	b.check(&Result{ID: now.ID, Channel: "web", Name: "site", InfoHash: now.Manifest.InfoHash, Dir: now.Dir, Serial: 4, Size: now.Manifest.Size, Files: len(now.Manifest.Files), Pieces: len(now.Manifest.Pieces) / 32, PieceLength: now.Manifest.PieceLength}, Options{Path: filepath.Join(old.ContentRoot(), "site")})
 	if now.Manifest.InfoHash != old.Manifest.InfoHash || !now.Manifest.SameContent(old.Manifest) {
 		t.Error("the infohash or content is another")
 	}

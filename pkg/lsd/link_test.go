@@ -198,7 +198,7 @@ func TestLink(t *testing.T) {
 	await(t, beside, "found 10.77.0.1:6001\n")
 
 	// What is sent to the host alone may come from beyond the link, and is no announce.
-	b.run("bash", "-c", fmt.Sprintf(`printf '%%s' "$0" > /dev/udp/%v/6771`, a.IP), string(message{6999, [][20]byte{ih}, "x"}.encode(group4.String())))
+	b.run("bash", "-c", fmt.Sprintf(`printf '%%s' "$0" > /dev/udp/%v/6771`, a.IP), fmt.Sprintf("BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\nPort: 6999\r\nInfohash: %X\r\ncookie: x\r\n\r\n\r\n", ih))
 
 	onB := b.node(6002, ih)
 	await(t, onA, "found 10.77.0.2:6002\n")
@@ -216,7 +216,7 @@ func TestLink(t *testing.T) {
 	// The interface goes, and comes back with an address of IPv6.
 	count := strings.Count(onA(), "found 10.77.0.2:6002\n")
 	b.run("ip", "link", "set", b.dev(), "down")
-	time.Sleep(lookEvery + 5*time.Second)
+	time.Sleep(20 * time.Second) // longer than until it looks for interfaces again
 	b.run("ip", "link", "set", b.dev(), "up")
 	b.run("ip", "addr", "add", "fd77::2/64", "dev", b.dev(), "nodad")
 	a.run("ip", "addr", "add", "fd77::1/64", "dev", a.dev(), "nodad")
