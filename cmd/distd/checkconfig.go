@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"distd/internal/config"
 	"distd/internal/node"
 )
 
@@ -33,6 +34,9 @@ func runCheckConfig(ctx context.Context, cmd *cli.Command) error {
 	defer stop()
 	for _, w := range node.ZoneWarnings(ctx, cfg) {
 		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "warning: %s\n", w)
+	}
+	if cfg.Role == config.RoleLeaf && len(cfg.Seed) == 0 {
+		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "note: no seed is set: the leaf looks for the SRV records _distd._tcp of the search domains, and relies on dht, peer and lsd\n")
 	}
 	if cmd.Bool("json") {
 		return printJSON(cmd, cfg.Map())

@@ -25,9 +25,12 @@ func daemonFlags() []cli.Flag {
 		if s.Default != "" {
 			usage += " (default: " + s.Default + ")"
 		}
-		if s.Kind == config.List {
+		switch s.Kind {
+		case config.List:
 			flags = append(flags, &cli.StringSliceFlag{Name: s.Flag(), Usage: usage + "; may be repeated", Local: true})
-		} else {
+		case config.Bool:
+			flags = append(flags, &cli.BoolFlag{Name: s.Flag(), Usage: usage, Local: true})
+		default:
 			flags = append(flags, &cli.StringFlag{Name: s.Flag(), Usage: usage, Local: true})
 		}
 	}
@@ -42,6 +45,8 @@ func loadConfig(cmd *cli.Command) (*config.Config, error) {
 		case !cmd.IsSet(s.Flag()):
 		case s.Kind == config.List:
 			given[s.Key] = cmd.StringSlice(s.Flag())
+		case s.Kind == config.Bool:
+			given[s.Key] = cmd.Bool(s.Flag())
 		default:
 			given[s.Key] = cmd.String(s.Flag())
 		}

@@ -61,6 +61,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	for url, state := range s.Trackers {
 		printf(cmd, "tracker %s: %s\n", url, state)
 	}
+	for _, src := range s.Sources {
+		printSource(cmd, &src)
+	}
 	printReleases(cmd, s)
 	printMirrors(cmd, s)
 	if cmd.Bool("magnet") {
@@ -106,6 +109,19 @@ func printLinks(cmd *cli.Command, s *node.Status) {
 	for _, r := range s.Releases {
 		printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Magnet)
 	}
+}
+
+// printSource shows one way of finding peers.
+func printSource(cmd *cli.Command, s *node.SourceStatus) {
+	state := "silent"
+	if s.Alive {
+		state = "alive"
+	}
+	printf(cmd, "source %s: %s, %s", s.Name, state, s.Detail)
+	if s.Known > 0 {
+		printf(cmd, "; %d of %d addresses from it are connected", s.Peers, s.Known)
+	}
+	printf(cmd, "\n")
 }
 
 // printReleases shows all releases in a table.

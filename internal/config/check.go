@@ -18,7 +18,7 @@ import (
 // check reports the first setting whose value cannot work, by its name and
 // with what would.
 func (c *Config) check() error {
-	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkValues, c.checkLimits, c.checkLocations, c.checkPublishing}
+	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkFinding, c.checkValues, c.checkLimits, c.checkLocations, c.checkPublishing}
 	for _, f := range checks {
 		if err := f(); err != nil {
 			return fmt.Errorf("configuration: %w", err)
@@ -82,9 +82,6 @@ func (c *Config) checkUpstream() error {
 			return errors.New("a seed needs its upstream: -master=https://HOST:PORT")
 		}
 	case RoleLeaf:
-		if len(c.Seed) == 0 {
-			return errors.New("a leaf needs its upstream: -seed=http://HOST:PORT")
-		}
 		if _, allowed := c.FallbackAfter(); c.Master != "" && !allowed {
 			return errors.New("a leaf has a use for master only with wan_fallback: set -wan-fallback=2m, or remove master")
 		}

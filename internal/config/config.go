@@ -61,7 +61,10 @@ type Config struct {
 	PublicURL  string `koanf:"public_url" usage:"address under which others reach this server, for torrents and metalinks (default: the request's own)"`
 
 	Master  string   `koanf:"master" usage:"URL of the upstream of a seed; on a leaf, of where wan_fallback may fetch from besides the releases' mirrors"`
-	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough. On a seed: the seeds of its datacenter, which fetch one copy together; its own may be among them"`
+	Seed    []string `koanf:"seed" usage:"URLs of the seeds that a leaf follows, all of them; one that answers is enough (default: those of the SRV records _distd._tcp of the search domains). On a seed: the seeds of its datacenter, which fetch one copy together; its own may be among them"`
+	DHT     []string `koanf:"dht" usage:"the zone's DHT, at the peers' port by UDP: HOST:PORT of nodes to begin with (seeds), on, off, or public to join the world's too (default: on, with the nodes that peers tell of)"`
+	Peer    []string `koanf:"peer" usage:"HOST:PORT of peers to know from the start, of every release and for the DHT"`
+	LSD     bool     `koanf:"lsd" usage:"find peers on the same link by multicast (BEP 14)"`
 	Channel []string `koanf:"channel" usage:"channels to follow (default: all)"`
 	CA      string   `koanf:"ca" usage:"file with CA certificates (PEM) to trust besides the system's"`
 	Proxy   string   `koanf:"proxy" usage:"URL of the HTTP proxy to the upstream and the mirrors, or none (default: what HTTPS_PROXY and HTTP_PROXY say); NO_PROXY holds in any case"`

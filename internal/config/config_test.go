@@ -73,7 +73,6 @@ func TestRefused(t *testing.T) {
 		"no file":         {Sources{File: "/nonexistent/x.yaml"}, "/nonexistent/x.yaml"},
 		"bad yaml":        {Sources{File: write(t, "a: [")}, "config.yaml"},
 		"seed w/o master": {Sources{Flags: map[string]any{"role": "seed"}}, "-master="},
-		"leaf w/o seed":   {Sources{Flags: map[string]any{"role": "leaf"}}, "-seed="},
 		"port":            {with("peer_listen", ":99999"), "port"},
 		"address":         {with("listen", "here"), "ADDRESS:PORT"},
 		"url":             {with("seed", "bt.local"), "bt.local"},

@@ -39,6 +39,7 @@ const (
 	Duration
 	Size
 	Speed
+	Bool // true or false
 )
 
 // Flag is the name of the setting's flag, without dashes.
@@ -61,6 +62,8 @@ func Settings() []Setting {
 			s.Kind = List
 		case int:
 			s.Kind, s.Default = Number, fmt.Sprint(x)
+		case bool:
+			s.Kind, s.Default = Bool, fmt.Sprint(x)
 		case time.Duration:
 			s.Kind, s.Default = Duration, x.String()
 		case Bytes:
@@ -167,6 +170,7 @@ var kinds = map[Kind]string{
 	Number:   "a whole number",
 	Duration: "a duration such as 30s, 5m or 1h30m",
 	Size:     "a size such as 64MiB",
+	Bool:     "true or false",
 }
 
 func readFile(path string) (map[string]any, error) {

@@ -184,7 +184,7 @@ func TestVerifyStops(t *testing.T) {
 func TestMagnet(t *testing.T) {
 	m := create(t, Options{Path: fixture(t) + "/empty.bin", Announce: [][]string{{"http://a/x?y=1"}}, WebSeeds: []string{"http://w/a b"}})
 	m.Name = "a & b+c"
-	want := "magnet:?xt=urn:btih:3a350407cd036efebc0cd599861f2d544bd2f3f1&dn=a%20%26%20b%2Bc&xl=0&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1&ws=http%3A%2F%2Fw%2Fa%20b"
+	want := "magnet:?xt=urn:btih:3a350407cd036efebc0cd599861f2d544bd2f3f1&dn=a%20%26%20b%2Bc&tr=http%3A%2F%2Fa%2Fx%3Fy%3D1&ws=http%3A%2F%2Fw%2Fa%20b"
 	if got := Describe(m.Torrent, false).Magnet; got != want {
 		t.Errorf("it is %q, want %q", got, want)
 	}

@@ -38,7 +38,7 @@ func TestTrackerAnswersForWhatIsShown(t *testing.T) {
 	}
 	defer n.close()
 	// Nothing takes what is wanted: the release is shown and not in the swarm.
-	if err := n.ups[0].look(t.Context(), "web"); err != nil {
+	if err := n.upstreams()[0].look(t.Context(), "web"); err != nil {
 		t.Fatal(err)
 	}
 	_, _, p, err := n.store.Pointer("web")

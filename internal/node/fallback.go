@@ -139,7 +139,7 @@ func (f *follower) watchWithoutSeeds(ctx context.Context, channels []string, fn 
 
 // followsSeed reports whether some seed of the datacenter can be followed.
 func (n *Node) followsSeed() bool {
-	for _, f := range n.ups {
+	for _, f := range n.upstreams() {
 		if c, ok := f.client.Contact(); f != n.master && ok && c.Err == nil {
 			return true
 		}

@@ -94,7 +94,7 @@ func TestItemIsAnExtra(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := n.ups[0].look(t.Context(), "web"); err != nil {
+		if err := n.upstreams()[0].look(t.Context(), "web"); err != nil {
 			t.Errorf("%s: the release is refused: %v", c.name, err)
 		}
 		rel, err := n.store.Release(id)

@@ -55,7 +55,7 @@ func (n *Node) placeHere(m *torrentfile.Magnet, rel *store.Release) {
 // placeAtSeeds names the upstreams, and of the peers those seeds that this node
 // has connected to: of the others it does not know the port.
 func (n *Node) placeAtSeeds(m *torrentfile.Magnet, rel *store.Release, peers []swarm.PeerStats) {
-	for _, f := range n.ups {
+	for _, f := range n.upstreams() {
 		if f != n.master {
 			m.Trackers = append(m.Trackers, slices.Concat(announceURLs(f.client.Base())...)...)
 			place(m, rel, f.client.Base())

@@ -52,7 +52,7 @@ func TestMagnetOfStatus(t *testing.T) {
 	}{{"master", master, master}, {"seed", seed, seed}, {"leaf", leaf, seed}} {
 		base := "http://" + c.here.http.Addr().String()
 		want := &torrentfile.Magnet{
-			Name: "site.txt", Trackers: []string{base + "/announce", strings.Replace(base, "http", "udp", 1) + "/announce"},
+			Name: "site.txt", Length: int64(len("content")), Trackers: []string{base + "/announce", strings.Replace(base, "http", "udp", 1) + "/announce"},
 			WebSeeds: []string{base + "/releases/" + id + "/content/site.txt"}, Sources: []string{base + "/releases/" + id + "/site.txt.torrent"},
 			Peers: []string{c.here.peers.Addr().String()},
 		}

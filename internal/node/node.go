@@ -14,7 +14,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -51,19 +53,22 @@ type Node struct {
 	server     *serve.Server
 	tracker    *tracker.Server
 	engine     *swarm.Engine
+	finder     *finder           // nil without peers
 	outward    *outward.Access   // CAs, certificate, passwords and proxies for upstreams and mirrors
 	mirrors    *httpfetch.Client // keeps connections from one release to the next
-	ups        []*follower
-	master     *follower // of ups: where content comes from over the long link; nil: nowhere
+	ups        atomic.Pointer[[]*follower]
+	master     *follower // of the upstreams: where content comes from over the long link; nil: nowhere
 	otherSeeds int       // of the datacenter, on a seed
 	registry   *prometheus.Registry
 	announcing *http.Client
 	peerPort   uint16
 	peerID     [20]byte
+	encryption wire.Policy
 
 	http    net.Listener
 	udp     net.PacketConn
 	peers   net.Listener
+	dhtConn net.PacketConn // at the peers' port; nil: no DHT
 	control net.Listener
 
 	limits    limits
@@ -71,6 +76,7 @@ type Node struct {
 	fence     *zone.Fence
 	releases  *keeper
 	seedless  seedless
+	search    search
 	news      locks // by channel, for taking up a release
 	publishMu sync.Mutex
 	ready     atomic.Bool
@@ -153,6 +159,11 @@ func (n *Node) listen(cfg *config.Config) (err error) {
 			return listenError("peers", "-peer-listen", err)
 		}
 		n.peerPort = uint16(n.peers.Addr().(*net.TCPAddr).Port)
+		if _, on, _ := cfg.DHTNodes(); on {
+			if n.dhtConn, err = net.ListenPacket("udp", n.peers.Addr().String()); err != nil {
+				return listenError("the DHT", "-peer-listen, or do without it (-dht=off)", err)
+			}
+		}
 	}
 	if cfg.TLSCert != "" {
 		if n.cert, err = loadCert(cfg); err != nil {
@@ -203,6 +214,9 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 		if n.engine, err = n.newEngine(cfg); err != nil {
 			return err
 		}
+		if n.finder, err = n.newFinder(cfg); err != nil {
+			return err
+		}
 	}
 	if n.outward, err = newAccess(cfg); err != nil {
 		return err
@@ -231,6 +245,7 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.encryption = policy
 	return swarm.New(swarm.Config{
 		Listener:           n.peers,
 		PeerID:             n.peerID,
@@ -245,9 +260,19 @@ func (n *Node) newEngine(cfg *config.Config) (*swarm.Engine, error) {
 		Down:               &n.limits.node.down,
 		Tune:               n.tune,
 		MaxConnsPerTorrent: cfg.PerRelease,
+		DHTPort:            n.dhtPort(),
+		OnDHTNode:          func(ap netip.AddrPort) { n.finder.dht.AddNode(ap) },
 		Version:            "distd " + n.version,
 		Log:                n.log.Named("swarm"),
 	})
+}
+
+// dhtPort is what peers are told of this node's DHT: 0 without one.
+func (n *Node) dhtPort() uint16 {
+	if n.dhtConn == nil {
+		return 0
+	}
+	return n.peerPort
 }
 
 func (n *Node) newServer(cfg *config.Config) (*serve.Server, error) {
@@ -306,8 +331,16 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.server != nil {
 		spawn("http server", n.serveHTTP)
 	}
-	for _, f := range n.ups {
+	for _, f := range n.upstreams() {
 		spawn("upstream "+f.client.Base(), f.run)
+	}
+	if n.finder != nil {
+		spawn("finder", n.finder.run)
+	}
+	if n.role == config.RoleLeaf && len(n.cfg.Load().Seed) == 0 {
+		spawn("search for seeds", func(ctx context.Context) error {
+			return n.searchSeeds(ctx, func(f *follower) { spawn("upstream "+f.client.Base(), f.run) })
+		})
 	}
 	spawn("watchdog", n.watchdog)
 	g.Go(func() error { n.warnOfFence(ctx); return nil })
@@ -342,7 +375,7 @@ func (n *Node) serveHTTP(ctx context.Context) error {
 // answer with an error that says nothing new.
 func (n *Node) close() {
 	n.limits.stop()
-	for _, f := range n.ups {
+	for _, f := range n.upstreams() {
 		f.client.Close()
 	}
 	for _, l := range []net.Listener{n.http, n.peers, n.control} {
@@ -350,8 +383,10 @@ func (n *Node) close() {
 			_ = l.Close()
 		}
 	}
-	if n.udp != nil {
-		_ = n.udp.Close()
+	for _, c := range []net.PacketConn{n.udp, n.dhtConn} {
+		if c != nil {
+			_ = c.Close()
+		}
 	}
 	if n.mirrors != nil {
 		_ = n.mirrors.Close()
@@ -369,13 +404,15 @@ func (n *Node) Ready() error {
 	if !n.ready.Load() {
 		return errors.New("starting")
 	}
-	for _, f := range n.ups {
-		if f.reached() {
-			return nil
-		}
+	ups := n.upstreams()
+	if slices.ContainsFunc(ups, (*follower).reached) {
+		return nil
 	}
-	if len(n.ups) > 0 {
-		return errors.New("no upstream has answered yet")
+	if n.role == config.RoleMaster || n.finder.reached() {
+		return nil
 	}
-	return nil
+	if len(ups) == 0 {
+		return errors.New("nobody of the zone has answered yet, and DNS has named no seed")
+	}
+	return errors.New("no upstream has answered yet")
 }

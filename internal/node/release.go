@@ -55,12 +55,13 @@ type job struct {
 	state    atomic.Value // string
 	problem  atomic.Value // string: the last error
 
-	mu        sync.Mutex
-	torrent   *swarm.Torrent
-	fetcher   *httpfetch.Fetcher
-	mirrors   []Mirror // what became of them, once the fetcher has ended
-	announces []zoneAnnouncer
-	fetched   time.Duration // from start to the last piece
+	mu         sync.Mutex
+	torrent    *swarm.Torrent
+	fetcher    *httpfetch.Fetcher
+	mirrors    []Mirror // what became of them, once the fetcher has ended
+	announces  []zoneAnnouncer
+	announcing bool          // the torrent is in the swarm
+	fetched    time.Duration // from start to the last piece
 }
 
 func (j *job) setState(s string) { j.state.Store(s) }
@@ -135,6 +136,8 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		Name:      j.m.Name,
 		Layout:    lay,
 		InfoBytes: t.InfoBytes,
+		Documents: func() ([]byte, error) { return n.documents(t.InfoHash) },
+		Release:   j.id,
 		Verify:    verifier(j.m),
 		Store:     h.pieces,
 		Directing: n.role != config.RoleLeaf,
@@ -165,14 +168,17 @@ func newness(m *manifest.Manifest) uint64 { return uint64(max(0, m.Created.Unix(
 // and takes the steps after that.
 func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, h *holding) error {
 	n, tor := j.node, h.torrent
-	h.announces = j.announcers(t.InfoHash, tor)
-	j.mu.Lock()
-	j.torrent, j.announces = tor, h.announces
-	j.mu.Unlock()
 	n.admit(t.InfoHash, j.m.Name, tor)
 	n.tell(j.m.Channel)
-	for _, a := range h.announces {
-		a.group.Add(a.Announcer)
+	j.mu.Lock()
+	j.torrent, j.announcing = tor, true
+	j.mu.Unlock()
+	for _, f := range n.upstreams() {
+		j.announceTo(f)
+	}
+	if n.finder != nil {
+		h.unwatch = n.finder.watch(t.InfoHash, j.m.Channel, n.peerPort, tor.AddPeers)
+		n.finder.offer(rel)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -201,7 +207,7 @@ func (j *job) finish(ctx context.Context, rel *store.Release, t *torrentfile.Tor
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for _, a := range h.announces {
+		for _, a := range j.announced() {
 			a.Completed()
 		}
 		s := tor.Stats()

@@ -12,10 +12,10 @@ import (
 
 // holding is what a job has open while its torrent is in the swarm.
 type holding struct {
-	pieces    *pieces.Store
-	claimed   bool // the torrent of the infohash is the job's
-	torrent   *swarm.Torrent
-	announces []zoneAnnouncer
+	pieces  *pieces.Store
+	claimed bool // the torrent of the infohash is the job's
+	torrent *swarm.Torrent
+	unwatch func() // ends the search for peers; nil where there is none
 }
 
 // launch gives the job a goroutine until it is at rest or has ended. The caller
@@ -70,7 +70,7 @@ func (k *keeper) endResting() {
 		j.resting = nil
 		k.mu.Unlock()
 		if h != nil {
-			h.announces = nil // those who announce tell the trackers by themselves
+			j.takeAnnounces() // those who announce tell the trackers by themselves
 			j.release(h)
 			k.forget(j)
 		}
@@ -95,8 +95,11 @@ func (j *job) release(h *holding) {
 // letGo closes what the job holds, and tells who wants to know.
 func (j *job) letGo(h *holding) (err error) {
 	n := j.node
+	if h.unwatch != nil {
+		h.unwatch()
+	}
 	var told sync.WaitGroup
-	for _, a := range h.announces {
+	for _, a := range j.takeAnnounces() {
 		told.Go(func() { a.group.Remove(a.Announcer) })
 	}
 	told.Wait()

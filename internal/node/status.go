@@ -23,6 +23,7 @@ type Status struct {
 	Releases []ReleaseStatus   `json:"releases"`
 	Upstream []UpstreamStatus  `json:"upstreams,omitempty"`
 	Trackers map[string]string `json:"trackers,omitempty"`
+	Sources  []SourceStatus    `json:"sources,omitempty"`
 	Limits   Limits            `json:"limits"`
 	Paths    []PathStatus      `json:"paths,omitempty"`
 	Zone     string            `json:"zone,omitempty"`
@@ -94,7 +95,7 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: map[string]string{}, Limits: n.Limits(), Paths: n.paths.totals(),
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(),
 		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
@@ -125,7 +126,7 @@ func (n *Node) Status() *Status {
 		r.HookAttempts, r.HookOutcome = rec.Attempts, rec.Outcome
 		var peers []swarm.PeerStats
 		if j := jobs[rel.ID]; j != nil {
-			peers = j.describe(&r, s.Trackers)
+			peers = j.describe(&r)
 		}
 		r.Magnet = n.magnet(rel, peers)
 		s.Releases = append(s.Releases, r)
@@ -133,7 +134,8 @@ func (n *Node) Status() *Status {
 	slices.SortFunc(s.Releases, func(a, b ReleaseStatus) int {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Serial, b.Serial))
 	})
-	for _, f := range n.ups {
+	s.Sources = n.sources(s.Trackers)
+	for _, f := range n.upstreams() {
 		u := UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()}
 		u.Spare = f.spare.Load()
 		if c, ok := f.client.Contact(); ok && !u.Spare {
@@ -148,11 +150,11 @@ func (n *Node) Status() *Status {
 }
 
 // describe fills in what the job knows of its release, and returns its peers.
-func (j *job) describe(r *ReleaseStatus, trackers map[string]string) (peers []swarm.PeerStats) {
+func (j *job) describe(r *ReleaseStatus) (peers []swarm.PeerStats) {
 	r.State, _ = j.state.Load().(string)
 	r.Problem, _ = j.problem.Load().(string)
 	j.mu.Lock()
-	tor, f, announces, fetched := j.torrent, j.fetcher, j.announces, j.fetched
+	tor, f, fetched := j.torrent, j.fetcher, j.fetched
 	r.Mirrors = j.mirrors
 	j.mu.Unlock()
 	r.FetchSeconds = fetched.Seconds()
@@ -167,12 +169,20 @@ func (j *job) describe(r *ReleaseStatus, trackers map[string]string) (peers []sw
 	if f != nil {
 		r.Mirrors = merge(r.Mirrors, mirrorsOfStats(f.Stats()))
 	}
-	for _, a := range announces {
-		for _, t := range a.Status() {
-			trackers[t.URL] = cmp.Or(t.Error, "ok")
+	return peers
+}
+
+// trackerStates are the trackers' last answers, by URL.
+func (n *Node) trackerStates() map[string]string {
+	states := map[string]string{}
+	for _, j := range n.releases.list() {
+		for _, a := range j.announced() {
+			for _, t := range a.Status() {
+				states[t.URL] = cmp.Or(t.Error, "ok")
+			}
 		}
 	}
-	return peers
+	return states
 }
 
 func fillSwarm(r *ReleaseStatus, t swarm.Stats) {

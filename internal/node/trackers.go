@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,35 +77,57 @@ type zoneAnnouncer struct {
 	group *tracker.Group
 }
 
-// announcers makes one announcer for each seed of the datacenter that this node
-// follows: each is a tracker of its own, and knows only the peers that told it.
-func (j *job) announcers(ih [20]byte, tor *swarm.Torrent) []zoneAnnouncer {
+// announceTo tells a seed of the datacenter that this node has, or wants, the
+// job's torrent. Each seed is a tracker of its own, and knows only the peers that
+// told it. It may be called again, and does nothing for one that is told already,
+// for the master, or while the job has no torrent.
+func (j *job) announceTo(f *follower) {
 	n := j.node
+	if f == n.master {
+		return
+	}
 	log := j.log.Named("announce")
 	if n.role == config.RoleSeed {
 		// The other seeds hear of a release a moment earlier or later: those that
 		// are not there yet come by themselves.
 		log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))
 	}
-	var out []zoneAnnouncer
-	for _, f := range n.ups {
-		if f == n.master {
-			continue
-		}
-		base := f.client.Base()
-		out = append(out, zoneAnnouncer{group: f.announces, Announcer: tracker.NewAnnouncer(tracker.AnnouncerConfig{
-			Tiers:      [][]string{{strings.TrimSuffix(base, "/") + "/announce"}},
-			InfoHash:   ih,
-			PeerID:     n.peerID,
-			Port:       n.peerPort,
-			Stats:      func() tracker.Stats { return announceStats(tor) },
-			Known:      func() int { return len(tor.Stats().Peers) },
-			Peers:      func(addrs []netip.AddrPort) { tor.AddPeers("tracker", addrs) },
-			HTTPClient: n.announcing,
-			Log:        log,
-		})})
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	tor := j.torrent
+	if !j.announcing || slices.ContainsFunc(j.announces, func(a zoneAnnouncer) bool { return a.group == f.announces }) {
+		return
 	}
-	return out
+	a := zoneAnnouncer{group: f.announces, Announcer: tracker.NewAnnouncer(tracker.AnnouncerConfig{
+		Tiers:      [][]string{{strings.TrimSuffix(f.client.Base(), "/") + "/announce"}},
+		InfoHash:   tor.InfoHash(),
+		PeerID:     n.peerID,
+		Port:       n.peerPort,
+		Stats:      func() tracker.Stats { return announceStats(tor) },
+		Known:      func() int { return len(tor.Stats().Peers) },
+		Peers:      func(addrs []netip.AddrPort) { tor.AddPeers(swarm.SourceTracker, addrs) },
+		HTTPClient: n.announcing,
+		Log:        log,
+	})}
+	j.announces = append(j.announces, a)
+	a.group.Add(a.Announcer)
+}
+
+// announced are the announcers of the job's torrent.
+func (j *job) announced() []zoneAnnouncer {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.announces)
+}
+
+// takeAnnounces takes the announcers from the job, which is about to give up its
+// torrent.
+func (j *job) takeAnnounces() []zoneAnnouncer {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	as := j.announces
+	j.announces, j.announcing = nil, false
+	return as
 }
 
 func announceStats(tor *swarm.Torrent) tracker.Stats {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -16,17 +17,8 @@ import (
 // seeds as well: they are the trackers through which it finds them, and what it
 // has not heard from the master, its own line being dead, it hears from them.
 func (n *Node) addUpstreams(cfg *config.Config) error {
-	add := func(base string) (*follower, error) {
-		c, err := upstream.New(base, upstream.Options{TLS: n.outward.TLS(), Proxy: n.outward.Proxy, Auth: n.outward.Userinfo, PollInterval: cfg.Poll, UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
-		if err != nil {
-			return nil, err
-		}
-		f := newFollower(n, c)
-		n.ups = append(n.ups, f)
-		return f, nil
-	}
 	if cfg.Master != "" {
-		f, err := add(n.outward.Adopt(cfg.Master))
+		f, err := n.addUpstream(n.outward.Adopt(cfg.Master))
 		if err != nil {
 			return err
 		}
@@ -40,9 +32,31 @@ func (n *Node) addUpstreams(cfg *config.Config) error {
 			}
 			n.otherSeeds++
 		}
-		if _, err := add(base); err != nil {
+		if _, err := n.addUpstream(base); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// addUpstream makes one follower.
+func (n *Node) addUpstream(base string) (*follower, error) {
+	c, err := upstream.New(base, upstream.Options{TLS: n.outward.TLS(), Proxy: n.outward.Proxy, Auth: n.outward.Userinfo, PollInterval: n.cfg.Load().Poll,
+		UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
+	if err != nil {
+		return nil, err
+	}
+	f := newFollower(n, c)
+	all := append(slices.Clone(n.upstreams()), f)
+	n.ups.Store(&all)
+	return f, nil
+}
+
+// upstreams are the nodes that this one follows now. Only what has made the node
+// adds to them: the start, and then the search for seeds.
+func (n *Node) upstreams() []*follower {
+	if all := n.ups.Load(); all != nil {
+		return *all
 	}
 	return nil
 }

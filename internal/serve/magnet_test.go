@@ -62,7 +62,7 @@ func TestMagnetServed(t *testing.T) {
 	} {
 		tc.cfg.Catalog = c
 		s := newServer(t, tc.cfg)
-		tc.want.InfoHash, tc.want.Name = ih, "FreeBSD 8.4.iso"
+		tc.want.InfoHash, tc.want.Name, tc.want.Length = ih, "FreeBSD 8.4.iso", 100_000
 		for _, path := range []string{"/" + escapedISO + ".magnet", dir + escapedISO + ".magnet"} {
 			if diff := cmp.Diff(&tc.want, magnetOf(t, s, path, tc.host)); diff != "" {
 				t.Errorf("%s: %s: (-want +got)\n%s", tc.name, path, diff)

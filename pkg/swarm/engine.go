@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -199,6 +200,24 @@ func (e *Engine) Neighbours() (addrs []netip.AddrPort) {
 			}
 		})
 	}
+	return addrs
+}
+
+// Useful are the addresses of peers that are connected, or have carried content
+// lately, and that others can dial.
+func (t *Torrent) Useful() (addrs []netip.AddrPort) {
+	t.call(func() {
+		now := time.Now()
+		connected := map[*addr]bool{}
+		for _, c := range t.conns {
+			connected[c.addr] = true
+		}
+		for _, a := range t.book.order {
+			if !a.self && (connected[a] || now.Sub(a.useful) < usefulTime) {
+				addrs = append(addrs, a.ap)
+			}
+		}
+	})
 	return addrs
 }
 

@@ -279,7 +279,7 @@ func (m *Magnet) String() string {
 		}
 		b = append(append(append(append(b, mark), key...), '='), value...)
 	}
-	list := func(key string, values []string) {
+	list := func(key string, values []string, escape func(string) string) {
 		for _, v := range values {
 			add(key, escape(v))
 		}
@@ -290,27 +290,22 @@ func (m *Magnet) String() string {
 	if m.HasPublicKey {
 		add("xs", urnPublicKey+hex.EncodeToString(m.PublicKey[:]))
 		if len(m.Salt) > 0 {
-			add("s", escape(string(m.Salt)))
+			add("s", escapeLink(string(m.Salt)))
 		}
 	}
 	if m.Name != "" {
-		add("dn", escape(m.Name))
+		add("dn", escapeLink(m.Name))
 	}
 	if m.Length > 0 {
 		add("xl", strconv.FormatInt(m.Length, 10))
 	}
-	list("tr", m.Trackers)
-	list("ws", m.WebSeeds)
-	list("xs", m.Sources)
-	list("as", m.Acceptable)
-	list("x.pe", m.Peers)
+	list("tr", m.Trackers, escapeLink)
+	list("ws", m.WebSeeds, escapeLink)
+	list("xs", m.Sources, escapeLink)
+	list("as", m.Acceptable, escapeLink)
+	list("x.pe", m.Peers, escapePeer)
 	if len(m.Select) > 0 {
 		add("so", m.Select.String())
 	}
 	return string(b)
-}
-
-// escape makes a value of a link. A plus for a space is not read by all clients.
-func escape(s string) string {
-	return strings.NewReplacer("+", "%20", "%3A", ":", "%2F", "/").Replace(url.QueryEscape(s))
 }

@@ -80,8 +80,8 @@ func TestMagnetString(t *testing.T) {
 		Acceptable: []string{"http://m/a"}, Peers: []string{"h:1"}, Select: Ranges{{0, 0}, {4, 6}}, HasPublicKey: true, Salt: []byte("web")}
 	raw, _ := hex.DecodeString(someHash)
 	m.InfoHash = [HashSize]byte(raw)
-	want := "magnet:?xt=urn:btih:" + someHash + "&xs=urn:btpk:" + strings.Repeat("0", 64) + "&s=web&dn=a%20b%2Bc%26d&xl=5&tr=http://t:85/announce%3Fa%3Db%26c" +
-		"&ws=http://m/f&xs=http://m/t&as=http://m/a&x.pe=h:1&so=0,4-6"
+	want := "magnet:?xt=urn:btih:" + someHash + "&xs=urn:btpk:" + strings.Repeat("0", 64) + "&s=web&dn=a%20b%2Bc%26d&xl=5&tr=http%3A%2F%2Ft%3A85%2Fannounce%3Fa%3Db%26c" +
+		"&ws=http%3A%2F%2Fm%2Ff&xs=http%3A%2F%2Fm%2Ft&as=http%3A%2F%2Fm%2Fa&x.pe=h:1&so=0,4-6"
 	if got := m.String(); got != want {
 		t.Errorf("%s\n%s", got, want)
 	}

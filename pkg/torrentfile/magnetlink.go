@@ -3,7 +3,6 @@ package torrentfile
 import (
 	"encoding/hex"
 	"net/url"
-	"strconv"
 	"strings"
 )
 
@@ -24,40 +23,21 @@ func (t *Torrent) Magnet() *Magnet {
 	return m
 }
 
-// MagnetLink writes the link of a torrent of size bytes (BEP 9): the first few
-// of each of m's lists, in their order, and no selection of files.
+// MagnetLink writes the link of a torrent of size bytes: the first few of each of
+// m's lists, in their order, and no selection of files.
 func MagnetLink(m *Magnet, size int64) string {
-	b := []byte("magnet:?xt=urn:btih:" + hex.EncodeToString(m.InfoHash[:]))
-	if m.Name != "" {
-		b = append(b, "&dn="+escapeLink(m.Name)...)
-	}
-	b = strconv.AppendInt(append(b, "&xl="...), size, 10)
-	for _, list := range []struct {
-		key    string
-		values []string
-		most   int
-		escape func(string) string
-	}{
-		{"tr", m.Trackers, maxLinkTrackers, escapeLink},
-		{"ws", m.WebSeeds, maxLinkURLs, escapeLink},
-		{"xs", m.Sources, maxLinkURLs, escapeLink},
-		{"x.pe", m.Peers, maxLinkPeers, escapePeer},
-	} {
-		for _, v := range list.values[:min(len(list.values), list.most)] {
-			b = append(b, "&"+list.key+"="+list.escape(v)...)
-		}
-	}
-	return string(b)
+	short := func(list []string, most int) []string { return list[:min(len(list), most)] }
+	return (&Magnet{
+		InfoHash: m.InfoHash, Name: m.Name, Length: size,
+		Trackers: short(m.Trackers, maxLinkTrackers), WebSeeds: short(m.WebSeeds, maxLinkURLs),
+		Sources: short(m.Sources, maxLinkURLs), Peers: short(m.Peers, maxLinkPeers),
+	}).String()
 }
 
 // ChannelLink writes the link of a publisher's mutable item (BEP 46): key is the
 // bare ed25519 key, salt what tells the publisher's items apart.
 func ChannelLink(key [32]byte, salt string) string {
-	link := "magnet:?xs=urn:btpk:" + hex.EncodeToString(key[:])
-	if salt != "" {
-		link += "&s=" + hex.EncodeToString([]byte(salt))
-	}
-	return link
+	return (&Magnet{HasPublicKey: true, PublicKey: key, Salt: hex.AppendEncode(nil, []byte(salt))}).String()
 }
 
 // escapeLink escapes a value of a link. "+" is no space to all clients.

@@ -1,0 +1,288 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"distd/internal/config"
+	"distd/internal/manifest"
+	"distd/pkg/dht"
+	"distd/pkg/swarm"
+	"distd/pkg/torrentfile"
+)
+
+// A channel can be followed without any server. The publisher signs an item
+// (BEP 44, 46) that points at the newest release; nodes of the zone pass it on,
+// and what it points at comes from those that have the release: the torrent's
+// info by the infohash, and the signed papers.
+
+// hearsay is what the zone says of one channel.
+type hearsay struct {
+	f       *finder
+	channel string
+	key     manifest.PublicKey
+	log     *zap.Logger
+	news    chan heard // capacity 1: the newest
+}
+
+// heard is an item, and who told of it.
+type heard struct {
+	item *manifest.Item
+	from netip.AddrPort
+}
+
+const (
+	// headStart is what an upstream that is followed is given to tell of a release
+	// itself.
+	headStart = time.Second
+	// keyEvery is how often it is looked whether the publisher's key is known now.
+	keyEvery = time.Second
+)
+
+// followChannels follows the configured channels, or all that the node has or
+// gets to know.
+func (f *finder) followChannels(ctx context.Context, g *errgroup.Group) {
+	if f.dht == nil {
+		return
+	}
+	f.mu.Lock()
+	f.follow = func(channel string) {
+		if f.channels[channel] {
+			return
+		}
+		f.channels[channel] = true
+		g.Go(func() error { return f.followChannel(ctx, channel) })
+	}
+	for _, channel := range append(f.node.cfg.Load().Channel, f.node.store.Channels()...) {
+		f.follow(channel)
+	}
+	f.mu.Unlock()
+	g.Go(func() error { <-ctx.Done(); return ctx.Err() }) // the group lives as long as channels may come
+}
+
+// knows begins to follow a channel that an upstream has told of.
+func (f *finder) knows(channel string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.follow != nil {
+		f.follow(channel)
+	}
+}
+
+func (f *finder) followChannel(ctx context.Context, channel string) error {
+	h := &hearsay{f: f, channel: channel, log: f.log.With(zap.String("channel", channel)), news: make(chan heard, 1)}
+	if err := h.awaitKey(ctx); err != nil {
+		return err
+	}
+	raw, salt := h.key.Raw(), []byte(channel)
+	defer f.dht.Follow(raw, salt, f.node.cfg.Load().Poll, h.hear)()
+	if f.lsd != nil {
+		// Who wants the channel's item is on the link, and has its DHT at that port.
+		defer f.lsd.Keep(dht.Target(raw, salt), f.dht.AddNode)()
+	}
+	var looking *task
+	defer func() { _ = looking.stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-looking.done():
+			looking = nil
+			if err != nil && ctx.Err() == nil {
+				h.log.Warn("release refused; nothing that is live changes", zap.Error(err))
+				f.node.counters.refused.Add(1)
+			}
+		case news := <-h.news:
+			_ = looking.stop() // a newer release is there
+			looking = start(ctx, func(ctx context.Context) error { return h.look(ctx, news) })
+		}
+	}
+}
+
+// awaitKey waits until the publisher's key is known: it is configured, or was
+// pinned, or will be when an upstream answers.
+func (h *hearsay) awaitKey(ctx context.Context) (err error) {
+	n := h.f.node
+	tick := time.NewTicker(keyEvery)
+	defer tick.Stop()
+	for {
+		var known bool
+		if h.key, known, err = n.knownKey(h.channel); known {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// knownKey is the key that the channel's releases must be signed with, if it is
+// known without asking anybody.
+func (n *Node) knownKey(channel string) (key manifest.PublicKey, known bool, err error) {
+	if n.role == config.RoleMaster {
+		return n.signing.Public(), true, nil
+	}
+	if file := n.cfg.Load().Key; file != "" {
+		key, err = manifest.LoadPublicKey(file)
+		return key, true, err
+	}
+	if text, ok := n.store.PinnedKey(channel); ok {
+		key, err = manifest.ParsePublicKey(text)
+		return key, true, err
+	}
+	return key, false, nil
+}
+
+// followsAny reports whether some upstream can be followed now.
+func (n *Node) followsAny() bool {
+	return slices.ContainsFunc(n.upstreams(), func(f *follower) bool {
+		c, ok := f.client.Contact()
+		return ok && c.Err == nil
+	})
+}
+
+// hear takes in an item that some node of the zone has passed on.
+func (h *hearsay) hear(it dht.Item, from netip.AddrPort) {
+	item, err := manifest.ItemFrom(h.key.Raw(), it.Salt, it.Seq, it.Value, it.Sig)
+	if err != nil {
+		h.log.Warn("the channel's item makes no sense", zap.Stringer("from", from), zap.Error(err))
+		return
+	}
+	for {
+		select {
+		case h.news <- heard{item, from}:
+			return
+		default:
+		}
+		select {
+		case <-h.news: // the newer one takes its place
+		default:
+		}
+	}
+}
+
+// look gets what the item points at, from those of the zone that have it, for as
+// long as it takes.
+func (h *hearsay) look(ctx context.Context, news heard) error {
+	n := h.f.node
+	if news.item.Serial <= n.store.HighestSerial(h.channel) {
+		return nil
+	}
+	if n.followsAny() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(headStart):
+		}
+		if news.item.Serial <= n.store.HighestSerial(h.channel) {
+			return nil
+		}
+	}
+	h.log.Debug("heard of a release", zap.Uint64("serial", news.item.Serial), zap.Stringer("from", news.from))
+	var p *manifest.Pointer
+	var got *papers
+	fetch, err := swarm.NewInfoFetch(swarm.InfoConfig{
+		InfoHash: news.item.InfoHash, PeerID: n.peerID, Port: n.peerPort, Encryption: n.encryption, AllowPeer: n.fence.Allows, Zone: n.fence.Name(),
+		KeptOut: n.fence.KeptOut, Dial: dialPeers(n.peers), Version: "distd " + n.version, Log: n.log.Named("swarm"),
+		Documents: true, MaxDocuments: manifest.MaxBundles,
+		CheckDocuments: func(data []byte) (err error) {
+			p, got, err = h.check(news.item, data)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if news.from.IsValid() {
+		fetch.AddPeers(swarm.SourceDHT, []netip.AddrPort{news.from}) // a distd has its DHT at the port of its peers
+	}
+	fetch.AddPeers("neighbours", n.engine.Neighbours())
+	defer h.f.watch(news.item.InfoHash, h.channel, 0, fetch.AddPeers)()
+	info, _, err := fetch.RunBoth(ctx)
+	if err != nil {
+		return ignoreCancel(err)
+	}
+	t, err := torrentfile.ParseInfo(info)
+	if err != nil {
+		return fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
+	}
+	if got.torrent, err = t.Encode(); err != nil {
+		return fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
+	}
+	if err := n.takeUp(ctx, h.f.log, h.key, false, p, got); err != nil {
+		return err
+	}
+	h.f.heard.Add(1)
+	return nil
+}
+
+// check finds the papers that the item points at among those that a peer gave.
+func (h *hearsay) check(item *manifest.Item, data []byte) (*manifest.Pointer, *papers, error) {
+	parts, err := manifest.SplitBundles(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = errors.New("the release is not among the peer's papers")
+	for _, part := range parts {
+		b, e := manifest.DecodeBundle(part)
+		var p *manifest.Pointer
+		if e == nil {
+			p, e = manifest.OpenPointer(h.key, b.Pointer, b.PointerSig)
+		}
+		if e == nil && p.Channel != h.channel {
+			continue
+		}
+		if e == nil {
+			e = item.Matches(p)
+		}
+		if e != nil {
+			err = e
+			continue
+		}
+		if _, id, e := manifest.Open(h.key, b.Manifest, b.ManifestSig); e != nil || id != p.Manifest {
+			err = errors.Join(e, fmt.Errorf("manifest %s: what the peer gave is not it", p.Manifest))
+			continue
+		}
+		return p, &papers{pointer: b.Pointer, pointerSig: b.PointerSig, manifest: b.Manifest, manifestSig: b.ManifestSig, item: item.Encode()}, nil
+	}
+	return nil, nil, err
+}
+
+// documents are the papers of all channels whose newest release has this
+// infohash, for peers that ask.
+func (n *Node) documents(infoHash [20]byte) ([]byte, error) {
+	want := hex.EncodeToString(infoHash[:])
+	var bundles []*manifest.Bundle
+	for _, channel := range n.store.Channels() {
+		data, sig, p, err := n.store.Pointer(channel)
+		if err != nil || p.InfoHash != want {
+			continue
+		}
+		rel, err := n.store.Release(p.Manifest)
+		if err != nil {
+			continue
+		}
+		b := &manifest.Bundle{Pointer: data, PointerSig: sig}
+		if b.Manifest, err = rel.ReadMeta("manifest.json"); err == nil {
+			b.ManifestSig, err = rel.ReadMeta("manifest.json.minisig")
+		}
+		if err != nil {
+			return nil, err
+		}
+		bundles = append(bundles, b)
+	}
+	if len(bundles) == 0 {
+		return nil, errors.New("it is the newest release of no channel")
+	}
+	return manifest.EncodeBundles(bundles)
+}
