@@ -281,3 +281,25 @@ func TestFollowStops(t *testing.T) {
 		t.Error("heard after stop")
 	}
 }
+
+// Two packets may be looked at in another order than they were stored.
+func TestFollowerHearsInOrder(t *testing.T) {
+	c := listen(t, "127.0.0.1:0")
+	defer func() { _ = c.Close() }()
+	n, err := New(Config{Conn: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &follower{}
+	f.box.max = 10
+	for _, seq := range []int64{0, 2, 1, 2, 3} {
+		f.tell(n, &stored{item: signed(key(1), "", seq, "de")})
+	}
+	var got []int64
+	for _, d := range f.box.queue {
+		got = append(got, d.item.Seq)
+	}
+	if !slices.Equal(got, []int64{0, 2, 3}) {
+		t.Errorf("heard %v", got)
+	}
+}

@@ -72,6 +72,9 @@ func (n *Node) join(ctx context.Context) {
 		} else {
 			wait.reset()
 			n.lookAround(ctx)
+			if n.book.count(n.now()) <= fewForAll { // it costs little, and one may have been missed
+				pause = min(pause, wait.last)
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -60,6 +60,36 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
+// While few nodes are known nobody waits for the next round: nothing here is done
+// twice by itself.
+func TestNewNodeIsWelcome(t *testing.T) {
+	cfg := Config{}
+	cfg.times.retry = backoff{first: time.Hour, last: time.Hour}
+	cfg.times.announce, cfg.times.republish = time.Hour, time.Hour
+	a, _ := run(t, cfg)
+	var found list[netip.AddrPort]
+	defer a.Keep(hash1, 7001, func(p []netip.AddrPort) { found.add(p...) })()
+	stop, err := a.Publish(signed(key(1), "", 1, "i1e"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	time.Sleep(50 * time.Millisecond) // what is done at once is done
+	cfg.Bootstrap = []string{a.Addr().String()}
+	b, _ := run(t, cfg)
+	wait(t, "a to be announced to b", func() bool { return b.Stats().Peers == 1 })
+	wait(t, "the item to be given to b", func() bool { return b.Stats().Items == 1 })
+	defer b.Keep(hash1, 7002, func([]netip.AddrPort) {})()
+	wait(t, "a to hear of b's peer", has(&found, loop(7002)))
+	var again list[netip.AddrPort]
+	if _, err := a.findPeers(context.Background(), hash1, 7001, func(p []netip.AddrPort) { again.add(p...) }); err != nil {
+		t.Fatal(err)
+	}
+	if all := again.all(); len(all) != 1 || all[0] != loop(7002) {
+		t.Errorf("a finds %v, not b's peer alone", all)
+	}
+}
+
 func TestBothFamilies(t *testing.T) {
 	c6, err := netListen6()
 	if err != nil {
@@ -120,6 +150,9 @@ func TestReadOnly(t *testing.T) {
 	f := newForeign(t, "127.0.0.1:0")
 	f.send(n, query1("ping", ""))
 	wait(t, "the query to be refused", func() bool { return n.Stats().Refused[ReadOnly] > 0 })
+	if asked := n.Stats().Refused[ReadOnly]; asked != 1 {
+		t.Errorf("others have asked it %d times", asked-1)
+	}
 	if m := f.recv(50 * time.Millisecond); m != nil {
 		t.Errorf("answered %+v", m)
 	}

@@ -189,7 +189,7 @@ func (m *mailbox[T]) drain(read func([]T)) {
 		m.mu.Lock()
 		vs := m.queue
 		m.queue = nil
-		if m.closed || len(vs) == 0 {
+		if len(vs) == 0 {
 			m.busy = false
 			m.mu.Unlock()
 			return
