@@ -67,9 +67,10 @@ func TestSchedule(t *testing.T) {
 // A job that is hurried while it runs is done again.
 func TestScheduleHurriesWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, runs := newSchedule(1), 0
+		s := newSchedule(1)
+		var runs atomic.Int32
 		s.add(func(context.Context) time.Duration {
-			runs++
+			runs.Add(1)
 			time.Sleep(time.Second)
 			return time.Hour
 		})
@@ -78,8 +79,8 @@ func TestScheduleHurriesWhatRuns(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		s.hurry(time.Second)
 		time.Sleep(10 * time.Second)
-		if runs != 2 {
-			t.Errorf("%d runs", runs)
+		if n := runs.Load(); n != 2 {
+			t.Errorf("%d runs", n)
 		}
 		cancel()
 	})
