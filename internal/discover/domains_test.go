@@ -79,11 +79,14 @@ func (t told) LookupSRV(context.Context, string, string, string) (string, []*net
 func FuzzRecord(f *testing.F) {
 	f.Add("a.example.com.", uint16(6969))
 	f.Add("a@b.", uint16(1))
+	f.Add("10.0.0.1.", uint16(6969))
+	f.Add("a.example.com/x", uint16(6969))
+	f.Add("a.example.com", uint16(0))
 	f.Fuzz(func(t *testing.T, target string, port uint16) {
 		found, _ := LookupIn(t.Context(), told{&net.SRV{Target: target, Port: port}}, []string{"example.com"})
 		for _, r := range found {
 			_, rest, _ := strings.Cut(r.URL, "://")
-			if host, _, err := net.SplitHostPort(rest); err != nil || !hostname(host) || net.ParseIP(host) != nil {
+			if host, _, err := net.SplitHostPort(rest); err != nil || port == 0 || !hostname(host) || net.ParseIP(host) != nil {
 				t.Fatalf("%q", r.URL)
 			}
 		}
