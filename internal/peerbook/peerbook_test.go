@@ -142,25 +142,28 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestFullBook has the largest book that there can be read back.
+// TestFullBook has room for the largest book in the file: it measures a part of
+// one, with the longest names and addresses.
 func TestFullBook(t *testing.T) {
+	const channels = 20
 	c := newClock()
 	path := filepath.Join(t.TempDir(), "peers.json")
 	b := mustOpen(t, path, c)
-	long := strings.Repeat("x", 59)
-	for i := range MaxChannels {
-		known := peers{}
+	for i := range channels {
+		var all []netip.AddrPort
 		for n := range MaxPeers {
-			known[netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, byte(i >> 8), byte(i), byte(n), 0xff}), 65535)] = c.now()
+			all = append(all, netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, byte(i), byte(n), 0xff}), 65535))
 		}
-		b.channels[fmt.Sprintf("%s%04d", long, i)] = known
+		b.Note(fmt.Sprintf("%s%04d", strings.Repeat("x", 59), i), all)
 	}
-	b.fresh = true
 	if err := b.Save(); err != nil {
 		t.Fatal(err)
 	}
-	again := mustOpen(t, path, c)
-	if got := again.Peers("", 1e9); len(got) != MaxChannels*MaxPeers {
+	info, err := os.Stat(path)
+	if err != nil || info.Size()*MaxChannels/channels > maxFile {
+		t.Errorf("%d channels take %d bytes (%v)", channels, info.Size(), err)
+	}
+	if got := mustOpen(t, path, c).Peers("", 1e9); len(got) != channels*MaxPeers {
 		t.Errorf("%d peers read again", len(got))
 	}
 }
@@ -184,8 +187,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 		"no address":   {`{"version":1,"channels":{"web":[{"seen":1}]}}`, "no address of a peer"},
 		"too many":     {`{"version":1,"channels":{"web":[` + entries + `]}}`, "201 peers"},
 		"too much":     {`{"version":1,"channels":{` + channels + `}}`, "1001 channels"},
-		"large":        {strings.Repeat(" ", maxFile+1), "larger"},
-		"deep nesting": {strings.Repeat("[", 1<<20), "not such a file"},
+		"deep nesting": {strings.Repeat("[", 20_000), "not such a file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "peers.json")
@@ -215,6 +217,20 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 				t.Errorf("peers of the new book: %v", got)
 			}
 		})
+	}
+}
+
+func TestLargeFileIsSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "peers.json")
+	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxFile+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Errorf("error %v", err)
+	}
+	mustOpen(t, path, newClock())
+	if info, err := os.Stat(path + ".damaged"); err != nil || info.Size() != maxFile+1 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 
