@@ -86,19 +86,15 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, damaged("it is no regular file")
 	}
+	if info.Size() > maxFile {
+		return nil, damaged("it has %d bytes, more than %d", info.Size(), maxFile)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
-		return nil, damaged("it is larger than %d bytes", maxFile)
-	}
-	return data, nil
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 // decode reads a file. A file that could not have been written by this version is

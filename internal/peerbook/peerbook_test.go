@@ -225,7 +225,7 @@ func TestLargeFileIsSetAside(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxFile+1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), "larger") {
+	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("error %v", err)
 	}
 	mustOpen(t, path, newClock())
