@@ -160,6 +160,11 @@ func (h *Host) Traffic() (sent, received int64, err error) {
 	return 0, 0, fmt.Errorf("host %s has no %s", h.Name, dev)
 }
 
+// Exec is the command that runs another one on the host, in a namespace.
+func (h *Host) Exec(argv ...string) []string {
+	return append([]string{"ip", "netns", "exec", h.namespace}, argv...)
+}
+
 func (h *Host) within(fn func() error) error {
 	if h.namespace == "" {
 		return fn()
