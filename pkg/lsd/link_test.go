@@ -198,7 +198,12 @@ func TestLink(t *testing.T) {
 	await(t, beside, "found 10.77.0.1:6001\n")
 
 	// What is sent to the host alone may come from beyond the link, and is no announce.
-	b.run("bash", "-c", fmt.Sprintf(`printf '%%s' "$0" > /dev/udp/%v/6771`, a.IP), fmt.Sprintf("BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\nPort: 6999\r\nInfohash: %X\r\ncookie: x\r\n\r\n\r\n", ih))
+	alone := filepath.Join(b.dir, "message") // bash's own printf would send it line by line
+	text := fmt.Sprintf("BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\nPort: 6999\r\nInfohash: %X\r\ncookie: x\r\n\r\n\r\n", ih)
+	if err := os.WriteFile(alone, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.run("bash", "-c", fmt.Sprintf("cat %s > /dev/udp/%v/6771", alone, a.IP))
 
 	onB := b.node(6002, ih)
 	await(t, onA, "found 10.77.0.2:6002\n")
