@@ -43,6 +43,13 @@ func (b *border) count(source string) int {
 	return b.counts[source]
 }
 
+// dials is how often the engine has dialled.
+func (b *border) dials() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.dialed)
+}
+
 // change puts the fence around an engine whose dialling is recorded.
 func (b *border) change(c *Config) {
 	c.AllowPeer, c.KeptOut = b.allows, b.keptOut

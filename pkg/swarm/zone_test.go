@@ -69,7 +69,7 @@ func TestZonesAreCompared(t *testing.T) {
 				if n, k := bs.count(SourceHandshake), bl.count(SourceHandshake); n != 1 || k != 1 {
 					t.Errorf("%+v, %s dials: kept out %d times here and %d there, want once on either side", c, dials, n, k)
 				}
-				if n := len(bs.dialed) + len(bl.dialed); n != 1 {
+				if n := bs.dials() + bl.dials(); n != 1 {
 					t.Errorf("%+v, %s dials: %d times in 25 minutes", c, dials, n)
 				}
 				if got := append(seed.e.Neighbours(), leaf.e.Neighbours()...); len(got) != 0 {
@@ -86,7 +86,7 @@ func TestZonesAreCompared(t *testing.T) {
 				time.Sleep(foreignTime)
 				from.tor.AddPeers(SourceTracker, []netip.AddrPort{to.addr})
 				time.Sleep(time.Minute)
-				if n := len(bs.dialed) + len(bl.dialed); n != 2 {
+				if n := bs.dials() + bl.dials(); n != 2 {
 					t.Errorf("%+v: dialled %d times after an hour, want it to be tried once again", c, n)
 				}
 			})
