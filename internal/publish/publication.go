@@ -32,7 +32,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := openSource(ctx, p.Path, p.Name, own)
+	src, err := openSource(ctx, p.Path, p.Name, scope{own, p.LeaveOut, p.SkipUnreadable})
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := src.verify(ctx, own); err != nil {
+	if err := src.verify(ctx); err != nil {
 		return nil, err
 	}
 	for i, s := range sums.files {
@@ -55,8 +55,13 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if r := p.unchanged(m); r != nil && !p.Force {
 		p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
 		res := p.result(r)
-		res.Unchanged = true
+		res.Unchanged, res.Unreadable = true, src.skipped.total
 		return res, nil
+	}
+	if p.Confirm != nil {
+		if err := p.Confirm(); err != nil {
+			return nil, err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -72,7 +77,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res := p.result(r)
-	res.Method = method
+	res.Method, res.Unreadable = method, src.skipped.total
 	return res, nil
 }
 
@@ -89,6 +94,9 @@ func (p *publication) describe(src *source) (*manifest.Manifest, error) {
 	}
 	if src.stripped > 0 {
 		p.Log.Warn("set-ID and sticky bits are not published", zap.String("path", p.Path), zap.Int("files_and_folders", src.stripped))
+	}
+	if src.skipped.total > 0 {
+		p.Log.Warn("left out what may not be read", zap.String("path", p.Path), zap.Int("files_and_folders", src.skipped.total), zap.Error(src.skipped.err()))
 	}
 	m := &manifest.Manifest{
 		Format: manifest.Format, Channel: p.Channel, Name: src.name, Kind: src.kind,

@@ -64,6 +64,15 @@ type Options struct {
 	// is to follow it: its serial will be higher, and the newest one here counts
 	// as unchanged only when it follows too, or is the same.
 	After *manifest.Pointer
+	// LeaveOut says which paths of a tree, slash-separated and below it, are not
+	// published, a folder with all in it. nil leaves nothing out.
+	LeaveOut func(path string) bool
+	// SkipUnreadable leaves out what may not be read, where it is refused
+	// otherwise.
+	SkipUnreadable bool
+	// Confirm is called when all was read and found unchanged, and nothing is
+	// visible yet. With its error nothing is published.
+	Confirm func() error
 	// Force makes a new release even when nothing has changed.
 	Force bool
 
@@ -96,6 +105,9 @@ type Result struct {
 	// channel is followed in a DHT (BEP 46).
 	Magnet      string `json:"magnet,omitempty"`
 	ChannelLink string `json:"channel_link,omitempty"`
+	// Unreadable is how many files and folders were left out as they may not be
+	// read.
+	Unreadable int `json:"unreadable,omitempty"`
 	// Notes are what the publisher should know besides, for those who call
 	// Publish to fill in.
 	Notes []string `json:"notes,omitempty"`

@@ -19,13 +19,22 @@ type source struct {
 	path string   // as the operator knows it, for messages
 	root *os.Root // the folder, or the one that the file lies in
 	kind manifest.Kind
+	scope
 	// name is the release's name, under which the source appears in it.
 	name string
 
 	// files are regular files and symlinks, dirs folders; both sorted by path.
 	files, dirs []entry
-	total       int64 // bytes of the regular files
-	stripped    int   // files and folders whose set-ID or sticky bits are left out
+	skipped     problems // what was left out as it may not be read
+	total       int64    // bytes of the regular files
+	stripped    int      // files and folders whose set-ID or sticky bits are left out
+}
+
+// scope says what of a source is published.
+type scope struct {
+	forbidden      stat // a folder that must not be in the source: the store's own
+	leaveOut       func(path string) bool
+	skipUnreadable bool
 }
 
 // entry is a file, symlink or folder of the source.
@@ -57,7 +66,7 @@ const tick = 25 * time.Millisecond
 
 // openSource opens the path and lists what is below it. A path that is a
 // symlink itself is followed.
-func openSource(ctx context.Context, path, name string, forbidden stat) (*source, error) {
+func openSource(ctx context.Context, path, name string, sc scope) (*source, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -72,7 +81,7 @@ func openSource(ctx context.Context, path, name string, forbidden stat) (*source
 	if err != nil {
 		return nil, err
 	}
-	s := &source{path: path, kind: manifest.KindTree, name: name}
+	s := &source{path: path, kind: manifest.KindTree, name: name, scope: sc}
 	folder := abs
 	switch {
 	case st.Mode().IsRegular():
@@ -83,7 +92,7 @@ func openSource(ctx context.Context, path, name string, forbidden stat) (*source
 	if s.root, err = os.OpenRoot(folder); err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx, filepath.Base(abs), forbidden); err != nil {
+	if err := s.settle(ctx, filepath.Base(abs)); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -93,9 +102,9 @@ func (s *source) close() error { return s.root.Close() }
 
 // settle scans until nothing in the source is so young that a change after the
 // scan could carry the same time stamps as before it.
-func (s *source) settle(ctx context.Context, base string, forbidden stat) error {
+func (s *source) settle(ctx context.Context, base string) error {
 	for range 5 {
-		if err := s.scan(ctx, base, forbidden); err != nil {
+		if err := s.scan(ctx, base); err != nil {
 			return err
 		}
 		var newest time.Time
@@ -118,27 +127,27 @@ func (s *source) settle(ctx context.Context, base string, forbidden stat) error 
 }
 
 // scan lists the source.
-func (s *source) scan(ctx context.Context, base string, forbidden stat) error {
-	w := &walk{ctx: ctx, src: s, forbidden: forbidden}
+func (s *source) scan(ctx context.Context, base string) error {
+	w := &walk{ctx: ctx, src: s}
 	if err := w.run(base); err != nil {
 		return err
 	}
 	byPath := func(a, b entry) int { return strings.Compare(a.path, b.path) }
 	slices.SortFunc(w.files, byPath)
 	slices.SortFunc(w.dirs, byPath)
-	s.files, s.dirs, s.total, s.stripped = w.files, w.dirs, w.total, w.stripped
+	s.files, s.dirs, s.total, s.stripped, s.skipped = w.files, w.dirs, w.total, w.stripped, w.skipped
 	return nil
 }
 
 // verify scans again and says whether anything differs. The caller has put
 // into files and dirs what it changed itself.
-func (s *source) verify(ctx context.Context, forbidden stat) error {
+func (s *source) verify(ctx context.Context) error {
 	base := "."
 	if s.kind == manifest.KindFile {
 		base = s.files[0].path
 	}
-	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name}
-	if err := now.scan(ctx, base, forbidden); err != nil {
+	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name, scope: s.scope}
+	if err := now.scan(ctx, base); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

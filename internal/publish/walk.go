@@ -17,16 +17,16 @@ import (
 // walk lists a source. It goes from folder to folder by descriptors and never
 // follows a symlink, so it cannot be led out of the source.
 type walk struct {
-	ctx       context.Context
-	src       *source
-	forbidden stat // a folder that must not be in the source: the store's own
+	ctx context.Context
+	src *source
 
 	set         names.Set
 	files, dirs []entry
 	total       int64
 	regular     int // regular files
 	stripped    int
-	problems    problems
+	problems    problems // in the way of publishing
+	skipped     problems // that were left out
 }
 
 // maxProblems is how many problems a message lists.
@@ -105,12 +105,15 @@ func (w *walk) folder(dir *os.File, rel string) error {
 // visit adds one entry of an open folder. What is wrong with it is a problem
 // of the release; an error ends the walk.
 func (w *walk) visit(dir *os.File, name, rel string) error {
+	if w.src.leaveOut != nil && w.src.leaveOut(rel) {
+		return nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return w.src.changed(rel)
 		}
-		w.problems.add(&fs.PathError{Op: "stat", Path: rel, Err: err})
+		w.unreadable(&fs.PathError{Op: "stat", Path: rel, Err: err})
 		return nil
 	}
 	e := entry{path: rel, stat: toStat(&st)}
@@ -127,9 +130,19 @@ func (w *walk) visit(dir *os.File, name, rel string) error {
 	return nil
 }
 
+// unreadable takes in what cannot be read. Only what is not allowed may be left
+// out: other reasons are no property of the file.
+func (w *walk) unreadable(err error) {
+	if w.src.skipUnreadable && errors.Is(err, fs.ErrPermission) {
+		w.skipped.add(err)
+		return
+	}
+	w.problems.add(err)
+}
+
 func (w *walk) visitFile(dir *os.File, name string, e entry) {
 	if err := unix.Faccessat(int(dir.Fd()), name, unix.R_OK, unix.AT_EACCESS); err != nil {
-		w.problems.add(&fs.PathError{Op: "read", Path: e.path, Err: err})
+		w.unreadable(&fs.PathError{Op: "read", Path: e.path, Err: err})
 		return
 	}
 	if err := w.set.Add(w.releasePath(e.path)); err != nil {
@@ -162,7 +175,7 @@ func (w *walk) visitLink(dir *os.File, name string, e entry) error {
 }
 
 func (w *walk) visitFolder(dir *os.File, name string, e entry) error {
-	if e.stat.dev == w.forbidden.dev && e.stat.ino == w.forbidden.ino {
+	if e.stat.dev == w.src.forbidden.dev && e.stat.ino == w.src.forbidden.ino {
 		w.problems.add(fmt.Errorf("%s is where distd keeps its releases: publish a folder that does not hold it", e.path))
 		return nil
 	}
@@ -172,7 +185,7 @@ func (w *walk) visitFolder(dir *os.File, name string, e entry) error {
 	}
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		w.problems.add(&fs.PathError{Op: "open", Path: e.path, Err: err})
+		w.unreadable(&fs.PathError{Op: "open", Path: e.path, Err: err})
 		return nil
 	}
 	sub := os.NewFile(uintptr(fd), e.path)
