@@ -95,7 +95,7 @@ func command(stdin io.Reader, stdout, stderr io.Writer) *cli.Command {
 		Reader: stdin, Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run decides
 		Commands: []*cli.Command{
-			publishCommand(), fetchCommand(), statusCommand(), verifyCommand(), rollbackCommand(), limitCommand(),
+			publishCommand(), fetchCommand(), statusCommand(), verifyCommand(), rollbackCommand(), limitCommand(), watchCommand(),
 			torrentCommand(), metalinkCommand(), trackerCommand(), keygenCommand(), checkConfigCommand(), demoCommand(), versionCommand(),
 		},
 	}

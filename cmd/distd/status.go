@@ -64,6 +64,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	for _, src := range s.Sources {
 		printSource(cmd, &src)
 	}
+	printWatches(cmd, s.Watches)
 	printReleases(cmd, s)
 	printMirrors(cmd, s)
 	if cmd.Bool("magnet") {
@@ -72,6 +73,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	for _, r := range s.Releases {
 		for _, line := range explain(&r) {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, line)
+		}
+		if r.Trigger != "" {
+			printf(cmd, "%s %d: published by itself; %s\n", r.Channel, r.Serial, r.Trigger)
 		}
 		if r.Problem != "" {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)

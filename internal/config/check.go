@@ -18,7 +18,7 @@ import (
 // check reports the first setting whose value cannot work, by its name and
 // with what would.
 func (c *Config) check() error {
-	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkFinding, c.checkValues, c.checkLimits, c.checkLocations, c.checkPublishing}
+	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkFinding, c.checkValues, c.checkLimits, c.checkLocations, c.checkPublishing, c.checkWatches}
 	for _, f := range checks {
 		if err := f(); err != nil {
 			return fmt.Errorf("configuration: %w", err)
@@ -148,6 +148,7 @@ func (c *Config) checkValues() error {
 	}{
 		{"on_hook_failure", c.OnHookFailure, []string{"keep", "rollback"}},
 		{"encryption", c.Encryption, []string{"off", "allow", "require"}},
+		{"watch_unreadable", c.WatchUnreadable, []string{"hold", "skip"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"auto", "console", "json"}},
 	} {
@@ -158,6 +159,7 @@ func (c *Config) checkValues() error {
 	for key, n := range map[string]int64{
 		"keep": int64(c.Keep), "max_peers": int64(c.MaxPeers), "max_peers_per_release": int64(c.PerRelease), "max_clients": int64(c.MaxClients), "mirror_conns": int64(c.MirrorConns),
 		"poll_interval": int64(c.Poll), "hook_timeout": int64(c.HookTimeout), "tier_patience": int64(c.Patience),
+		"watch_settle": int64(c.WatchSettle), "watch_rescan": int64(c.WatchRescan),
 	} {
 		if n <= 0 {
 			return fmt.Errorf("%s must be more than zero", key)

@@ -85,6 +85,13 @@ type Config struct {
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
 
+	Watch           []string      `koanf:"watch" usage:"folders and files that the master publishes by itself when they have changed: CHANNEL=PATH"`
+	WatchSettle     time.Duration `koanf:"watch_settle" usage:"for how long nothing must have changed before it is published"`
+	WatchMaxDelay   time.Duration `koanf:"watch_max_delay" usage:"after which time it is tried although it still changes"`
+	WatchRescan     time.Duration `koanf:"watch_rescan" usage:"how often to look through watched folders for what was not noticed; every 30s while not all can be watched"`
+	WatchMarker     string        `koanf:"watch_marker" usage:"name of a file in the watched folder, such as .publish, that is made or touched when a change is complete; with it nothing else publishes"`
+	WatchUnreadable string        `koanf:"watch_unreadable" usage:"what to do about files that the master may not read: hold the release back, or skip them"`
+
 	Encryption  string        `koanf:"encryption" usage:"message stream encryption between peers: off, allow or require"`
 	MaxPeers    int           `koanf:"max_peers" usage:"peer connections of this node, at most" reload:"yes"`
 	PerRelease  int           `koanf:"max_peers_per_release" usage:"peer connections of one release, at most" reload:"yes"`
@@ -114,22 +121,26 @@ type Config struct {
 // and PeerListen depend on the role: see Config.fill.
 func Default() Config {
 	return Config{
-		Dir:           "/var/lib/distd",
-		HookTimeout:   time.Hour,
-		OnHookFailure: "keep",
-		Keep:          3,
-		Encryption:    "allow",
-		MaxPeers:      500,
-		PerRelease:    300,
-		MaxClients:    4096,
-		MirrorConns:   64,
-		Memory:        24 << 20,
-		Congestion:    "bbr",
-		Poll:          10 * time.Second,
-		Fallback:      "never",
-		Patience:      30 * time.Second,
-		LogLevel:      "info",
-		LogFormat:     "auto",
+		Dir:             "/var/lib/distd",
+		HookTimeout:     time.Hour,
+		OnHookFailure:   "keep",
+		Keep:            3,
+		WatchSettle:     2 * time.Second,
+		WatchMaxDelay:   time.Minute,
+		WatchRescan:     time.Hour,
+		WatchUnreadable: "hold",
+		Encryption:      "allow",
+		MaxPeers:        500,
+		PerRelease:      300,
+		MaxClients:      4096,
+		MirrorConns:     64,
+		Memory:          24 << 20,
+		Congestion:      "bbr",
+		Poll:            10 * time.Second,
+		Fallback:        "never",
+		Patience:        30 * time.Second,
+		LogLevel:        "info",
+		LogFormat:       "auto",
 	}
 }
 

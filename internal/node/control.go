@@ -23,6 +23,7 @@ import (
 	"distd/internal/names"
 	"distd/internal/publish"
 	"distd/internal/store"
+	"distd/internal/watch"
 )
 
 // The control socket speaks HTTP. Who may connect to it, by the rights of the
@@ -72,6 +73,7 @@ func (n *Node) serveControl(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/rollback", n.controlRollback)
 	mux.HandleFunc("POST /v1/verify", n.controlVerify)
 	mux.HandleFunc("POST /v1/limits", n.controlLimits)
+	mux.HandleFunc("POST /v1/watch", n.controlWatch)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -109,6 +111,8 @@ type PublishRequest struct {
 	// KeyFile holds the secret key to sign with, "" for the folder's own. A
 	// running master takes no other than its own.
 	KeyFile string `json:"-"`
+
+	watched *watch.Request // by which the master publishes by itself
 }
 
 // PublishEvent is a line of the answer: progress, then a result or an error.
@@ -185,7 +189,11 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		n.log.Info("nothing new to publish", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial))
 		return res, nil
 	}
-	n.log.Info("published", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial), zap.String("name", res.Name), zap.String("release", res.ID), zap.Int64("bytes", res.Size))
+	fields := []zap.Field{zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial), zap.String("name", res.Name), zap.String("release", res.ID), zap.Int64("bytes", res.Size)}
+	if req.watched != nil {
+		fields = append(fields, zap.String("because", req.watched.Because))
+	}
+	n.log.Info("published", fields...)
 	n.published(ctx, res.Channel, res.ID)
 	return res, nil
 }
@@ -259,6 +267,9 @@ func OpenExisting(dir string) (*store.Store, error) {
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
 	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength, After: req.After}
+	if w := req.watched; w != nil {
+		o.LeaveOut, o.Confirm, o.SkipUnreadable = w.LeaveOut, w.Confirm, cfg.WatchUnreadable == "skip"
+	}
 	if err := names.Channel(req.Channel); err != nil {
 		return o, coded(ExUsage, err)
 	}

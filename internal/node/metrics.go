@@ -78,6 +78,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		collectFlow(ch, &r)
 	}
 	collectMirrors(ch, s)
+	collectWatches(ch, s)
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descHooks, n.counters.hookRuns.Load())

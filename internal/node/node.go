@@ -74,6 +74,7 @@ type Node struct {
 	limits    limits
 	paths     paths
 	fence     *zone.Fence
+	watches   watches
 	releases  *keeper
 	seedless  seedless
 	search    search
@@ -224,6 +225,9 @@ func (n *Node) assemble(cfg *config.Config) (err error) {
 	if err := n.addUpstreams(cfg); err != nil {
 		return err
 	}
+	if err := n.addWatches(cfg); err != nil {
+		return err
+	}
 	n.announcing = trackerClient("tcp", n.outward, fencedDialer(n.fence, n.peers), true)
 	mc := mirrorClient(cfg.Congestion, n.version, n.outward)
 	mc.Tune, mc.Log = n.tune, n.log.Named("mirrors")
@@ -341,6 +345,9 @@ func (n *Node) Run(ctx context.Context) error {
 		spawn("search for seeds", func(ctx context.Context) error {
 			return n.searchSeeds(ctx, func(f *follower) { spawn("upstream "+f.client.Base(), f.run) })
 		})
+	}
+	for _, w := range n.watches.list {
+		spawn("watch", w.Run)
 	}
 	spawn("watchdog", n.watchdog)
 	g.Go(func() error { n.warnOfFence(ctx); return nil })

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distd/internal/watch"
 	"distd/pkg/swarm"
 )
 
@@ -30,6 +31,7 @@ type Status struct {
 	ZoneNet  []netip.Prefix    `json:"zone_net,omitempty"`
 	// KeptOut counts the peers that were kept out of the zone, by what named them.
 	KeptOut map[string]int64 `json:"kept_out,omitempty"`
+	Watches []watch.Status   `json:"watches,omitempty"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -68,6 +70,7 @@ type ReleaseStatus struct {
 	Peers        int      `json:"peers"`
 	HookAttempts int      `json:"hook_attempts"`
 	HookOutcome  string   `json:"hook_outcome,omitempty"`
+	Trigger      string   `json:"trigger,omitempty"` // why the master published it by itself
 	Mirrors      []Mirror `json:"mirrors,omitempty"`
 	Magnet       string   `json:"magnet,omitempty"`
 	Flow
@@ -95,7 +98,7 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(),
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(), Watches: n.watches.status(),
 		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
@@ -124,6 +127,7 @@ func (n *Node) Status() *Status {
 		}
 		rec := n.store.Hooks(rel.ID)
 		r.HookAttempts, r.HookOutcome = rec.Attempts, rec.Outcome
+		r.Trigger = n.watches.memory.trigger(r.Channel, r.ID)
 		var peers []swarm.PeerStats
 		if j := jobs[rel.ID]; j != nil {
 			peers = j.describe(&r)

@@ -51,6 +51,17 @@ func TestOpenForWriting(t *testing.T) {
 				f, err := os.Create(filepath.Join(dir, "sub/new"))
 				return f, "other/new", errors.Join(err, os.Rename(filepath.Join(dir, "sub"), filepath.Join(dir, "other")))
 			}, false},
+			{"in a new folder", func(dir string) (*os.File, string, error) {
+				if err := os.MkdirAll(filepath.Join(dir, "x/y"), 0o755); err != nil {
+					return nil, "", err
+				}
+				f, err := os.Create(filepath.Join(dir, "x/y/new"))
+				if err == nil {
+					time.Sleep(testSettle / 2) // the folder is watched by then
+					_, err = f.WriteString("half")
+				}
+				return f, "x/y/new", err
+			}, false},
 			{"second writer", func(dir string) (*os.File, string, error) {
 				f, err := os.Create(filepath.Join(dir, "new"))
 				return f, "new", errors.Join(err, os.WriteFile(filepath.Join(dir, "new"), []byte("x"), 0o644))
@@ -162,7 +173,18 @@ func TestLostEvents(t *testing.T) {
 	w, p := start(t, dir, nil)
 	p.published()
 	inState(t, w, Watching)
-	lose(t, w, func() { write(t, filepath.Join(dir, "new/folder/file"), "unheard of") })
+	var f *os.File
+	lose(t, w, func() {
+		write(t, filepath.Join(dir, "new/folder/file"), "unheard of")
+		var err error
+		f, err = os.Create(filepath.Join(dir, "half"))
+		must(t, err)
+	})
+	defer func() { _ = f.Close() }()
+	if s := inState(t, w, Waiting); s.WaitingFor != "half" {
+		t.Errorf("waiting for %q", s.WaitingFor)
+	}
+	must(t, f.Close())
 	p.published()
 	if s := inState(t, w, Watching); s.Overflows == 0 || s.Folders != 3 {
 		t.Errorf("status %+v", s)

@@ -88,6 +88,23 @@ func (s *Status) String() string {
 	return line
 }
 
+// String is the last try in a line.
+func (l *Last) String() string {
+	line := l.At.Local().Format(time.TimeOnly) + ", " + l.Because + ": "
+	switch {
+	case l.Error != "":
+		return line + l.Error
+	case l.Unchanged:
+		line += fmt.Sprintf("nothing new, release %d has this content", l.Serial)
+	default:
+		line += fmt.Sprintf("release %d", l.Serial)
+	}
+	if l.Unreadable > 0 {
+		line += fmt.Sprintf(", without %d files and folders that may not be read", l.Unreadable)
+	}
+	return line
+}
+
 // Status returns the state as of now.
 func (w *Watch) Status() Status {
 	w.mu.Lock()

@@ -75,6 +75,9 @@ type Request struct {
 type Outcome struct {
 	Serial    uint64 `json:"serial"`
 	Unchanged bool   `json:"unchanged"` // the newest release has this content already
+	// Unreadable is how many files and folders were left out as they may not be
+	// read.
+	Unreadable int `json:"unreadable,omitempty"`
 }
 
 // later is an error after which trying again helps.
@@ -152,7 +155,7 @@ func New(cfg Config) (*Watch, error) {
 		said:   map[string]string{},
 	}
 	w.tree = newTree(cfg.Path, cfg.Marker, cfg.sys, w.poke)
-	w.status = Status{Channel: cfg.Channel, Path: cfg.Path, State: Starting, Marker: cfg.Marker, Paused: cfg.Paused}
+	w.status = Status{Channel: cfg.Channel, Path: cfg.Path, State: Starting, Since: time.Now().UTC(), Marker: cfg.Marker, Paused: cfg.Paused}
 	return w, nil
 }
 
