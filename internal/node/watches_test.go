@@ -219,7 +219,7 @@ func TestWatchUnderLoad(t *testing.T) {
 	n, _, _ := watching(t, dir, folder, func(c *config.Config) { c.WatchSettle, c.WatchMaxDelay = settle, 4*time.Second })
 	begun := time.Now()
 	l := &load{folder: folder, files: int64(files), pace: length * 2 / time.Duration(files)}
-	l.run(8, length)
+	l.run(8, 4*length)
 	eventuallyWithin(t, 2*time.Minute, func() bool { return maps.Equal(tree(folder), newestTree(n)) })
 	took := time.Since(begun)
 
@@ -283,10 +283,10 @@ func isWhole(text string) bool {
 	return n == len(body) && sum == fmt.Sprintf("%x", sha256.Sum256([]byte(body)))
 }
 
-// run has writers work for some time. Now and then all of them stop for longer
+// run has writers work until all files are written, or for so long at most. Now and then all of them stop for longer
 // than the folder needs to settle: in the midst of their files, or between them.
-func (l *load) run(writers int, length time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), length)
+func (l *load) run(writers int, atMost time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i := range writers {
@@ -294,10 +294,10 @@ func (l *load) run(writers int, length time.Duration) {
 	}
 	wg.Go(func() {
 		stop := []*sync.RWMutex{&l.between, &l.gate}
-		for r := rand.New(rand.NewPCG(99, 7)); ctx.Err() == nil; {
+		for r := rand.New(rand.NewPCG(99, 7)); ctx.Err() == nil && atomic.LoadInt64(&l.files) > 0; {
 			time.Sleep(time.Duration(500+r.IntN(2500)) * time.Millisecond)
 			stop[0].Lock()
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(2 * time.Second)
 			stop[0].Unlock()
 			stop[0], stop[1] = stop[1], stop[0]
 		}

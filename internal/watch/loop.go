@@ -137,10 +137,15 @@ func (w *Watch) attempt(ctx context.Context, now time.Time, why string) {
 	}
 	t.mu.Unlock()
 	w.scheduleScan(now, problem)
+	because := why
+	if because == "" {
+		because = pending.String() + ", " + w.timing.settledAfter(now, pending.first, pending.last)
+	}
 	switch {
 	case err != nil:
 		w.mayLog("scan", err, "cannot look through the tree")
 		w.timing.again(now, why)
+		w.record(&Last{At: now.UTC(), Because: because, Error: err.Error()}, func(s *Status) { s.Retries++ })
 		return
 	case !ready:
 		if w.waiting.since.IsZero() {
@@ -150,10 +155,6 @@ func (w *Watch) attempt(ctx context.Context, now time.Time, why string) {
 		return
 	}
 	w.fresh, w.waiting = false, waiting{}
-	because := why
-	if because == "" {
-		because = pending.String() + ", " + w.timing.settledAfter(now, pending.first, pending.last)
-	}
 	w.timing.begin()
 	w.setState(Publishing)
 	out, err := w.cfg.Publish(ctx, &Request{
