@@ -130,13 +130,19 @@ func (w *Watch) attempt(ctx context.Context, now time.Time, why string) {
 	t.drain()
 	pending := t.changes
 	l, err := t.scan(ctx, pending.has)
-	problem := t.problem
+	problem, guessed := t.problem, ""
+	if t.guessed {
+		guessed = "guessed"
+	}
 	ready := err == nil && l.opened == 0
 	if ready {
 		t.changes = changes{}
 	}
 	t.mu.Unlock()
 	w.scheduleScan(now, problem)
+	w.once("writers", guessed, func() {
+		w.log.Warn("who writes to files of other users is known from events alone: a file that was open before, or is open twice, may be published half written; CAP_LEASE in AmbientCapabilities of the service changes that")
+	})
 	because := why
 	if because == "" {
 		because = pending.String() + ", " + w.timing.settledAfter(now, pending.first, pending.last)

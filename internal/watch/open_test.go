@@ -95,8 +95,12 @@ func TestOpenForWriting(t *testing.T) {
 				must(t, err)
 				must(t, f.Close())
 				p.published()
-				if s := inState(t, w, Watching); s.Guessing != (kind.change != nil) {
+				guessing := kind.change != nil
+				if s := inState(t, w, Watching); s.Guessing != guessing || strings.Contains(s.String(), "CAP_LEASE") != guessing {
 					t.Errorf("status %+v", s)
+				}
+				if n := p.log.FilterMessageSnippet("CAP_LEASE").Len(); n > 1 || n == 1 != guessing {
+					t.Errorf("it was said %d times", n)
 				}
 			})
 		}

@@ -82,6 +82,9 @@ func (s *Status) String() string {
 	if s.Problem != "" {
 		line += ": " + s.Problem
 	}
+	if s.Guessing {
+		line += "; writers are known from events alone, for want of CAP_LEASE"
+	}
 	if s.Incomplete != "" {
 		line += "; incomplete: " + s.Incomplete
 	}
