@@ -125,6 +125,7 @@ func (b *bench) check(res *Result, o Options) {
 	if got := hex.EncodeToString(t.InfoHash[:]); got != m.InfoHash || got != res.InfoHash {
 		b.Errorf("torrent has infohash %s, manifest %s, result %s", got, m.InfoHash, res.InfoHash)
 	}
+	b.item(res)
 	b.checkContent(res, m, t)
 	if !res.Unchanged {
 		b.compare(o.Path, filepath.Join(res.Dir, "content", m.Name))
