@@ -80,7 +80,9 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 		if r.Problem != "" {
 			printf(cmd, "%s %d: %s\n", r.Channel, r.Serial, r.Problem)
 		}
+		printDamages(cmd, &r)
 	}
+	printScrub(cmd, &s.Scrub)
 	return nil
 }
 
@@ -157,4 +159,25 @@ func percent(r node.ReleaseStatus) string {
 		return "100%"
 	}
 	return humanize.FtoaWithDigits(100*float64(r.Size-r.BytesLeft)/float64(r.Size), 1) + "%"
+}
+
+// printDamages names what differs from a release's manifest.
+func printDamages(cmd *cli.Command, r *node.ReleaseStatus) {
+	for _, p := range r.Damages {
+		printf(cmd, "%s %d: damaged: %s\n", r.Channel, r.Serial, p)
+	}
+	if more := r.Damaged - len(r.Damages); more > 0 {
+		printf(cmd, "%s %d: damaged: %d more (distd verify names all)\n", r.Channel, r.Serial, more)
+	}
+}
+
+func printScrub(cmd *cli.Command, s *node.ScrubStatus) {
+	switch {
+	case s.Running:
+		printf(cmd, "scrub: running since %s\n", s.Started.Local().Format(time.DateTime))
+	case !s.Next.IsZero() && !s.Finished.IsZero():
+		printf(cmd, "scrub: last one ended %s, next one from %s\n", s.Finished.Local().Format(time.DateTime), s.Next.Local().Format(time.DateTime))
+	case !s.Next.IsZero():
+		printf(cmd, "scrub: first one from %s\n", s.Next.Local().Format(time.DateTime))
+	}
 }

@@ -168,8 +168,10 @@ func (c *Config) checkValues() error {
 	if c.Memory < 16<<20 {
 		return errors.New("memory must be 16MiB or more")
 	}
-	if c.Expires < 0 {
-		return errors.New("expires must not be negative")
+	for key, d := range map[string]time.Duration{"expires": c.Expires, "scrub": c.Scrub} {
+		if d < 0 {
+			return fmt.Errorf("%s must not be negative", key)
+		}
 	}
 	return c.checkFallback()
 }

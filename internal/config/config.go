@@ -81,6 +81,10 @@ type Config struct {
 	OnHookFailure string        `koanf:"on_hook_failure" usage:"what is live when the hook failed: keep the new release, or rollback" reload:"yes"`
 	Keep          int           `koanf:"keep" usage:"how many releases of a channel stay on disk; the live and the previous one always do" reload:"yes"`
 
+	Scrub       time.Duration `koanf:"scrub" usage:"how often all releases are read in the background and compared with their manifests (0: never)" reload:"yes"`
+	ScrubRate   Bytes         `koanf:"scrub_rate" usage:"bytes that this reads a second, at most (0: no limit)" reload:"yes"`
+	ScrubRepair bool          `koanf:"scrub_repair" usage:"whether what differs is fetched again and put right" reload:"yes"`
+
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
@@ -141,6 +145,8 @@ func Default() Config {
 		Patience:        30 * time.Second,
 		LogLevel:        "info",
 		LogFormat:       "auto",
+		Scrub:           7 * 24 * time.Hour,
+		ScrubRate:       10 << 20,
 	}
 }
 

@@ -24,7 +24,9 @@ func newNode(t *testing.T) *Node {
 			t.Error(err)
 		}
 	})
-	return &Node{store: st, log: zap.NewNop()}
+	n := &Node{store: st, log: zap.NewNop()}
+	n.scrub = newScrubber(n)
+	return n
 }
 
 func pointer(serial uint64, fill string) *manifest.Pointer {

@@ -23,6 +23,7 @@ type keeper struct {
 	mu     sync.Mutex
 	jobs   map[string]*job
 	claims map[string]*claim // by infohash
+	mends  map[string]*mending
 
 	// activating serialises what changes the live names and runs hooks, by
 	// channel.
@@ -30,7 +31,7 @@ type keeper struct {
 }
 
 func newKeeper(n *Node) *keeper {
-	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}}
+	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}, mends: map[string]*mending{}}
 }
 
 // want starts a job for a staged or complete release that has none.
@@ -89,7 +90,7 @@ func (k *keeper) start(ctx context.Context, id string, kept bool) {
 	if _, ok := k.jobs[id]; ok {
 		return
 	}
-	j := &job{node: k.node, id: id, m: rel.Manifest, started: time.Now(), kept: kept,
+	j := &job{node: k.node, id: id, m: rel.Manifest, started: time.Now(), kept: kept, ended: make(chan struct{}),
 		log: k.node.log.Named("release").WithLazy(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.setState(stateStarting)

@@ -138,6 +138,7 @@ func TestReloadTakesOver(t *testing.T) {
 	if err := os.WriteFile(after.Hook, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	after.Scrub, after.ScrubRate, after.ScrubRepair = time.Hour, 1<<20, true
 	after.MaxPeers, after.PerRelease, after.DSCP = 3, 2, "le"
 	after.Up, after.Down, after.WANDown = config.Always(1<<20), config.Always(2<<20), config.Always(5<<20)
 	after.ChannelUp, after.ChannelDown = []string{"web=3MiB"}, []string{"web=4MiB"}

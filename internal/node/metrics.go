@@ -25,6 +25,10 @@ var (
 	descWasted   = prometheus.NewDesc("distd_release_wasted_bytes_total", "Bytes of a release that were received in vain.", perRelease, nil)
 	descBad      = prometheus.NewDesc("distd_release_bad_pieces_total", "Pieces that did not verify.", perRelease, nil)
 	descDamaged  = prometheus.NewDesc("distd_release_unreadable_pieces", "Pieces of a release that this node's disk does not give back.", perRelease, nil)
+	descDiffers  = prometheus.NewDesc("distd_release_damaged_entries", "Files, folders and symlinks of a release that differ from its manifest, as far as is known.", perRelease, nil)
+	descScrubbed = prometheus.NewDesc("distd_scrub_finished_timestamp_seconds", "When all releases were last compared with their manifests.", nil, nil)
+	descScrubs   = prometheus.NewDesc("distd_scrub_read_bytes_total", "Bytes that were read to compare releases with their manifests in the background.", nil, nil)
+	descRepairs  = prometheus.NewDesc("distd_repaired_entries_total", "Files, folders and symlinks that were put right.", nil, nil)
 	descRefused  = prometheus.NewDesc("distd_refused_total", "Releases that were refused or could not be had.", nil, nil)
 	descExpired  = prometheus.NewDesc("distd_expired_total", "Expired pointers that were offered.", nil, nil)
 	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
@@ -75,10 +79,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		count(descWasted, r.Wasted, labels...)
 		count(descBad, r.BadPieces, labels...)
 		gauge(descDamaged, float64(r.Unreadable), labels...)
+		gauge(descDiffers, float64(r.Damaged), labels...)
 		collectFlow(ch, &r)
 	}
 	collectMirrors(ch, s)
 	collectWatches(ch, s)
+	if !s.Scrub.Finished.IsZero() {
+		gauge(descScrubbed, float64(s.Scrub.Finished.Unix()))
+	}
+	count(descScrubs, n.scrub.read.Load())
+	count(descRepairs, n.scrub.repaired.Load())
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descHooks, n.counters.hookRuns.Load())

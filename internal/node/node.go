@@ -76,6 +76,7 @@ type Node struct {
 	fence     *zone.Fence
 	watches   watches
 	releases  *keeper
+	scrub     *scrubber
 	seedless  seedless
 	search    search
 	news      locks // by channel, for taking up a release
@@ -196,6 +197,7 @@ func (n *Node) tracks(cfg *config.Config) bool {
 // assemble makes the parts and connects them.
 func (n *Node) assemble(cfg *config.Config) (err error) {
 	n.releases = newKeeper(n)
+	n.scrub = newScrubber(n)
 	n.limits.init(n.log)
 	if err = n.limits.set(cfg); err != nil {
 		return err
@@ -332,6 +334,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	spawn("control socket", n.serveControl)
 	spawn("releases", n.releases.run)
+	spawn("scrub", n.scrub.run)
 	if n.server != nil {
 		spawn("http server", n.serveHTTP)
 	}

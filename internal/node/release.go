@@ -31,6 +31,7 @@ const (
 	stateFetching   = "fetching"
 	stateActivating = "activating"
 	stateSeeding    = "seeding"
+	stateRepairing  = "repairing"
 	stateCopying    = "copying"                      // from a release with the same content
 	stateShared     = "waiting for the same content" // which another job fetches
 	stateNotLive    = "seeding, not live yet"
@@ -49,6 +50,7 @@ type job struct {
 	resting *holding // set while the job has no goroutine; guarded by the keeper's mu
 	landed  bool     // it was live, or need not be; belongs to the goroutine
 	kept    bool     // the release was complete when the node started
+	ended   chan struct{}
 
 	complete atomic.Bool
 	gone     atomic.Bool  // superseded or removed: it will not come back
@@ -57,6 +59,7 @@ type job struct {
 
 	mu         sync.Mutex
 	torrent    *swarm.Torrent
+	pieces     *pieces.Store // the torrent's
 	fetcher    *httpfetch.Fetcher
 	mirrors    []Mirror // what became of them, once the fetcher has ended
 	announces  []zoneAnnouncer
@@ -124,7 +127,15 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	if h.pieces, err = j.openPieces(ctx, rel, lay); err != nil {
 		return nil, err
 	}
-	if rel, h.claimed, err = j.turn(ctx, rel, lay, h.pieces); err != nil {
+	var content swarm.PieceStore = h.pieces
+	w := n.releases.mending(j.id)
+	if w != nil {
+		content = &mendStore{h.pieces, w.patches}
+		h.claimed, err = j.mendTurn(ctx, lay, w)
+	} else {
+		rel, h.claimed, err = j.turn(ctx, rel, lay, h.pieces)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !h.claimed {
@@ -139,7 +150,7 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		Documents: func() ([]byte, error) { return n.documents(t.InfoHash) },
 		Release:   j.id,
 		Verify:    verifier(j.m),
-		Store:     h.pieces,
+		Store:     content,
 		Directing: n.role != config.RoleLeaf,
 		OneCopy:   true,
 		Fetchers:  n.otherSeeds,
@@ -152,7 +163,7 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.transfer(ctx, rel, t, h); err != nil {
+	if err := j.transfer(ctx, rel, t, h, w); err != nil {
 		return nil, err
 	}
 	h.pieces.CloseIdle()
@@ -166,12 +177,12 @@ func newness(m *manifest.Manifest) uint64 { return uint64(max(0, m.Created.Unix(
 
 // transfer runs what moves bytes for the torrent until the last piece is there,
 // and takes the steps after that.
-func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, h *holding) error {
+func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.Torrent, h *holding, w *mending) error {
 	n, tor := j.node, h.torrent
 	n.admit(t.InfoHash, j.m.Name, tor)
 	n.tell(j.m.Channel)
 	j.mu.Lock()
-	j.torrent, j.announcing = tor, true
+	j.torrent, j.pieces, j.announcing = tor, h.pieces, true
 	j.mu.Unlock()
 	for _, f := range n.upstreams() {
 		j.announceTo(f)
@@ -183,11 +194,16 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	if !rel.Complete {
+	if !rel.Complete || w != nil {
 		g.Go(func() error { return ignoreCancel(j.fetch(ctx, tor)) })
 	}
 	g.Go(func() error {
 		defer stop()
+		if w != nil {
+			if err := j.refetched(ctx, w, tor); err != nil {
+				return err
+			}
+		}
 		if err := j.finish(ctx, rel, t, h); err != nil {
 			return err
 		}

@@ -83,6 +83,7 @@ func (k *keeper) forget(j *job) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.jobs, j.id)
+	close(j.ended)
 }
 
 // release gives up what a job held while it was at rest.

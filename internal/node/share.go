@@ -144,9 +144,15 @@ func (j *job) copied(ctx context.Context, rel *store.Release, lay *layout.Layout
 	return rel, nil
 }
 
+// pieceSink takes verified pieces.
+type pieceSink interface {
+	Has(i int) bool
+	WritePiece(i int, data []byte) error
+}
+
 // copyPieces copies what is good of another release's content, and says
 // whether all pieces are there then.
-func copyPieces(ctx context.Context, to *pieces.Store, from *store.Release, lay *layout.Layout, verify func(int, []byte) bool) (whole bool, err error) {
+func copyPieces(ctx context.Context, to pieceSink, from *store.Release, lay *layout.Layout, verify func(int, []byte) bool) (whole bool, err error) {
 	src, err := pieces.Open(pieces.Config{Dir: from.ContentRoot(), Layout: lay, Complete: true})
 	if err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distd/internal/store"
 	"distd/internal/watch"
 	"distd/pkg/swarm"
 )
@@ -32,6 +33,7 @@ type Status struct {
 	// KeptOut counts the peers that were kept out of the zone, by what named them.
 	KeptOut map[string]int64 `json:"kept_out,omitempty"`
 	Watches []watch.Status   `json:"watches,omitempty"`
+	Scrub   ScrubStatus      `json:"scrub"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -50,29 +52,33 @@ type ChannelStatus struct {
 
 // ReleaseStatus is one release that the node fetches or holds.
 type ReleaseStatus struct {
-	ID           string   `json:"id"`
-	Channel      string   `json:"channel"`
-	Serial       uint64   `json:"serial"`
-	Name         string   `json:"name"`
-	State        string   `json:"state"`
-	Problem      string   `json:"problem,omitempty"`
-	Size         int64    `json:"size"`
-	BytesLeft    int64    `json:"bytes_left"`
-	Pieces       int      `json:"pieces"`
-	Have         int      `json:"have"`
-	FetchSeconds float64  `json:"fetch_seconds,omitempty"`
-	FromPeers    int64    `json:"bytes_from_peers"`
-	FromMirrors  int64    `json:"bytes_from_mirrors"`
-	Uploaded     int64    `json:"bytes_uploaded"`
-	Wasted       int64    `json:"bytes_wasted"`
-	BadPieces    int64    `json:"bad_pieces"`
-	Unreadable   int      `json:"unreadable_pieces"` // on this node's own disk
-	Peers        int      `json:"peers"`
-	HookAttempts int      `json:"hook_attempts"`
-	HookOutcome  string   `json:"hook_outcome,omitempty"`
-	Trigger      string   `json:"trigger,omitempty"` // why the master published it by itself
-	Mirrors      []Mirror `json:"mirrors,omitempty"`
-	Magnet       string   `json:"magnet,omitempty"`
+	ID           string  `json:"id"`
+	Channel      string  `json:"channel"`
+	Serial       uint64  `json:"serial"`
+	Name         string  `json:"name"`
+	State        string  `json:"state"`
+	Problem      string  `json:"problem,omitempty"`
+	Size         int64   `json:"size"`
+	BytesLeft    int64   `json:"bytes_left"`
+	Pieces       int     `json:"pieces"`
+	Have         int     `json:"have"`
+	FetchSeconds float64 `json:"fetch_seconds,omitempty"`
+	FromPeers    int64   `json:"bytes_from_peers"`
+	FromMirrors  int64   `json:"bytes_from_mirrors"`
+	Uploaded     int64   `json:"bytes_uploaded"`
+	Wasted       int64   `json:"bytes_wasted"`
+	BadPieces    int64   `json:"bad_pieces"`
+	Unreadable   int     `json:"unreadable_pieces"` // on this node's own disk
+	// Damaged is how many entries differ from the manifest, as far as is known,
+	// and Damages the first of them.
+	Damaged      int             `json:"damaged"`
+	Damages      []store.Problem `json:"damages,omitempty"`
+	Peers        int             `json:"peers"`
+	HookAttempts int             `json:"hook_attempts"`
+	HookOutcome  string          `json:"hook_outcome,omitempty"`
+	Trigger      string          `json:"trigger,omitempty"` // why the master published it by itself
+	Mirrors      []Mirror        `json:"mirrors,omitempty"`
+	Magnet       string          `json:"magnet,omitempty"`
 	Flow
 }
 
@@ -138,6 +144,7 @@ func (n *Node) Status() *Status {
 	slices.SortFunc(s.Releases, func(a, b ReleaseStatus) int {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Serial, b.Serial))
 	})
+	n.scrub.describe(s)
 	s.Sources = n.sources(s.Trackers)
 	for _, f := range n.upstreams() {
 		u := UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()}

@@ -93,14 +93,11 @@ type content struct {
 // finishContent brings the content into the form that the manifest describes,
 // and syncs it.
 func (s *Store) finishContent(ctx context.Context, r *Release) error {
-	at := r.path + "/" + contentDir
-	root, err := s.root.OpenRoot(at)
+	c, done, err := s.openContent(r)
 	if err != nil {
-		return explain("open folder", s.abs(at), err)
+		return err
 	}
-	defer func() { _ = root.Close() }()
-	c := &content{s: s, m: r.Manifest, disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
-	c.list()
+	defer done()
 	// First everything that makes, changes or removes entries of folders, as
 	// that changes their times; then files, then folders from the inside out.
 	for _, f := range []func(context.Context) error{c.makeDirs, c.makeFiles, c.removeExtras, c.finishFiles, c.finishDirs} {
@@ -109,6 +106,18 @@ func (s *Store) finishContent(ctx context.Context, r *Release) error {
 		}
 	}
 	return nil
+}
+
+// openContent opens the content of a release for changes.
+func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
+	at := r.path + "/" + contentDir
+	root, err := s.root.OpenRoot(at)
+	if err != nil {
+		return nil, nil, explain("open folder", s.abs(at), err)
+	}
+	c = &content{s: s, m: r.Manifest, disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
+	c.list()
+	return c, func() { _ = root.Close() }, nil
 }
 
 // list collects all paths that shall exist, and all folders.

@@ -146,7 +146,7 @@ func (s *Store) sweep() error {
 		_, err := s.Release(id)
 		return err != nil && !inUse[id]
 	}
-	for _, f := range []func(func(string) bool) error{s.sweepReleases, s.sweepChanged, s.sweepHooks} {
+	for _, f := range []func(func(string) bool) error{s.sweepReleases, s.sweepChanged, s.sweepRepair, s.sweepHooks} {
 		if err := f(gone); err != nil {
 			return err
 		}
@@ -204,6 +204,22 @@ func (s *Store) sweepChanged(gone func(id string) bool) error {
 	for _, e := range entries {
 		if gone(e.Name()) {
 			if err := s.fs.remove(changedDir + "/" + e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweepRepair removes pieces that were fetched for releases that are gone.
+func (s *Store) sweepRepair(gone func(id string) bool) error {
+	entries, err := readDir(s.root, repairDir)
+	if err != nil {
+		return explain("read folder", s.abs(repairDir), err)
+	}
+	for _, e := range entries {
+		if gone(e.Name()) {
+			if err := s.fs.purge(repairDir + "/" + e.Name()); err != nil {
 				return err
 			}
 		}

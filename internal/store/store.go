@@ -49,6 +49,7 @@ const (
 	keysDir     = ownDir + "/keys"
 	tmpDir      = ownDir + "/tmp"
 	trashDir    = ownDir + "/trash"
+	repairDir   = ownDir + "/repair"
 )
 
 // options are what tests change.
@@ -156,7 +157,7 @@ func (s *Store) makeFolders() error {
 		mode fs.FileMode
 	}{
 		{ownDir, 0o755}, {releasesDir, 0o755}, {channelsDir, 0o755}, {changedDir, 0o755},
-		{keysDir, 0o700}, {stagingDir, 0o700}, {tmpDir, 0o700}, {trashDir, 0o700},
+		{keysDir, 0o700}, {stagingDir, 0o700}, {tmpDir, 0o700}, {trashDir, 0o700}, {repairDir, 0o700},
 	} {
 		st, err := s.root.Stat(d.path)
 		if err == nil && st.IsDir() {

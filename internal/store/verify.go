@@ -6,11 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,11 +26,12 @@ const (
 	ProblemSymlink = "symlink" // leads elsewhere
 	ProblemHash    = "hash"
 	ProblemRead    = "unreadable"
+	ProblemLive    = "live" // the live name is not the release's
 )
 
 // Problem is one difference between a release's content and its manifest.
 type Problem struct {
-	Path   string `json:"path"` // below the content root
+	Path   string `json:"path"` // below the content root; absolute of the live name
 	Kind   string `json:"kind"`
 	Detail string `json:"detail"`
 }
@@ -41,11 +39,45 @@ type Problem struct {
 // String describes the problem in one line.
 func (p Problem) String() string { return p.Path + ": " + p.Kind + ": " + p.Detail }
 
-// Verify compares the content of a release with its manifest: which files,
-// folders and symlinks there are, their sizes, modes and hashes. It reads all
-// bytes, on all cores. progress (which may be nil) is called with the bytes
-// that are done, never twice at the same time. The problems are sorted by path.
+// CheckOptions say how Check reads. The zero value reads as fast as can be, on
+// all cores.
+type CheckOptions struct {
+	// Progress is called with the bytes that are done, never twice at the same
+	// time.
+	Progress func(done, total int64)
+	// Pace is called before n bytes are read, from one goroutine, the caller's
+	// own: with it pieces are read one after the other, and what was not in the
+	// page cache before is not there afterwards.
+	Pace func(ctx context.Context, n int) error
+	// From is the first piece to read, with Pace. Bad are those before it that
+	// an earlier Check has found bad, and Step hears after each piece where the
+	// next one would go on.
+	From int
+	Bad  []int
+	Step func(next int, bad []int)
+}
+
+// Report is what a Check found.
+type Report struct {
+	ID       string
+	Problems []Problem // sorted by path
+	// Bad are the pieces that are not on the disk as they should be, sorted.
+	Bad []int
+}
+
+// Verify is Check without options.
 func (s *Store) Verify(ctx context.Context, id string, progress func(done, total int64)) ([]Problem, error) {
+	rep, err := s.Check(ctx, id, CheckOptions{Progress: progress})
+	if err != nil {
+		return nil, err
+	}
+	return rep.Problems, nil
+}
+
+// Check compares the content of a release with its manifest: which files,
+// folders and symlinks there are, their sizes, modes and hashes; and, when it is
+// live, whether its name leads to it. It reads all bytes.
+func (s *Store) Check(ctx context.Context, id string, o CheckOptions) (*Report, error) {
 	r, err := s.Release(id)
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -59,28 +91,46 @@ func (s *Store) Verify(ctx context.Context, id string, progress func(done, total
 		return nil, fmt.Errorf("verify release %s: %w", id, explain("open folder", r.ContentRoot(), err))
 	}
 	defer func() { _ = root.Close() }()
-	v := &verifier{root: root, m: r.Manifest, lay: lay, progress: progress, suspect: map[int]bool{}, broken: map[int]bool{}}
+	v := &verifier{CheckOptions: o, root: root, m: r.Manifest, lay: lay, bad: map[int]bool{}, broken: map[int]bool{}}
 	for _, f := range []func(context.Context) error{v.entries, v.extras, v.pieces, v.suspects} {
 		if err := f(ctx); err != nil {
 			return nil, fmt.Errorf("verify release %s: %w", id, err)
 		}
 	}
+	if err := s.checkLive(ctx, v, r); err != nil {
+		return nil, fmt.Errorf("verify release %s: %w", id, err)
+	}
 	slices.SortFunc(v.problems, func(a, b Problem) int { return strings.Compare(a.Path+"\x00"+a.Kind, b.Path+"\x00"+b.Kind) })
-	return v.problems, nil
+	return &Report{ID: id, Problems: v.problems, Bad: v.damaged()}, nil
 }
 
 type verifier struct {
-	root     *os.Root
-	m        *manifest.Manifest
-	lay      *layout.Layout
-	progress func(done, total int64)
+	CheckOptions
+	root *os.Root
+	m    *manifest.Manifest
+	lay  *layout.Layout
 
 	mu       sync.Mutex
 	done     int64
 	problems []Problem
-	// By index into lay.Files: suspect has files with a piece that is wrong or
-	// could not be checked, broken those with a problem that is known already.
-	suspect, broken map[int]bool
+	bad      map[int]bool // pieces that are wrong or could not be checked
+	// broken are the files, by index into lay.Files, whose content has a problem.
+	broken map[int]bool
+}
+
+// damaged are the bad pieces that have a part of a broken file, sorted. A piece
+// that was bad while its files are good was read in a bad moment.
+func (v *verifier) damaged() (out []int) {
+	for i := range v.bad {
+		for seg := range v.lay.Segments(v.lay.PieceOffset(i), v.lay.PieceSize(i)) {
+			if v.broken[seg.File] {
+				out = append(out, i)
+				break
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (v *verifier) add(name, kind, format string, args ...any) {
@@ -191,101 +241,34 @@ func (v *verifier) extras(ctx context.Context) error {
 	})
 }
 
-// pieces hashes all pieces, so that one big file keeps all cores busy as well
-// as many small ones.
-func (v *verifier) pieces(ctx context.Context) error {
-	return parallel(ctx, runtime.GOMAXPROCS(0), v.lay.NumPieces(), v.piece)
-}
-
-func (v *verifier) piece(ctx context.Context, i int) error {
-	off, n := v.lay.PieceOffset(i), v.lay.PieceSize(i)
-	h := sha256.New()
-	good := true
-	for seg := range v.lay.Segments(off, n) {
-		if v.broken[seg.File] {
-			good = false
-			continue
-		}
-		if err := v.read(ctx, h, seg); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			good = false
-		}
+// checkLive looks whether the name of a live release leads to it.
+func (s *Store) checkLive(ctx context.Context, v *verifier, r *Release) error {
+	name := r.Manifest.Name
+	rec, err := s.nameRec(name)
+	if err != nil || rec.ID != r.ID || s.known(r.Manifest.Channel).Live != r.ID {
+		return err
 	}
-	if want := v.m.PieceHash(i); !good || string(h.Sum(nil)) != string(want[:]) {
-		v.mu.Lock()
-		for seg := range v.lay.Segments(off, n) {
-			v.suspect[seg.File] = true
-		}
-		v.mu.Unlock()
-	}
-	v.advance(n)
-	return nil
-}
-
-func (v *verifier) advance(n int64) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.done += n
-	if v.progress != nil {
-		v.progress(v.done, v.lay.Total)
-	}
-}
-
-// read adds the bytes of a segment to the hash.
-func (v *verifier) read(ctx context.Context, w io.Writer, seg layout.Segment) error {
-	f, err := v.root.Open(v.lay.Files[seg.File].Path)
+	shown, err := s.shows(name, r)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	buf := bufs.Get().(*[]byte)
-	defer bufs.Put(buf)
-	r := io.NewSectionReader(f, seg.Offset, seg.Length)
-	n, err := io.CopyBuffer(w, struct{ io.Reader }{ctxReader{ctx, r}}, *buf)
-	if err == nil && n != seg.Length {
-		err = io.ErrUnexpectedEOF
+	if !shown {
+		v.add(s.abs(name), ProblemLive, "does not lead to the live release")
+		return nil
 	}
-	return err
-}
-
-var bufs = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+	if rec.Copy == nil {
+		return nil
 	}
-	return c.r.Read(p)
-}
-
-// suspects finds out which file of a piece that is wrong is to blame, by the
-// files' own hashes.
-func (v *verifier) suspects(ctx context.Context) error {
-	hashes := map[string]string{}
-	for _, f := range v.m.Files {
-		hashes[v.m.ContentPath(f.Path)] = f.SHA256
+	h := sha256.New()
+	f, err := s.root.Open(name)
+	if err == nil {
+		err = errors.Join(readRange(ctx, h, f, 0, r.Manifest.Size, v.Pace), f.Close())
 	}
-	for i := range v.suspect {
-		if v.broken[i] {
-			continue
-		}
-		name := path.Clean(v.lay.Files[i].Path)
-		h := sha256.New()
-		err := v.read(ctx, h, layout.Segment{File: i, Length: v.lay.Files[i].Length})
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			v.add(name, ProblemRead, "%v", err)
-		} else if got := hex.EncodeToString(h.Sum(nil)); got != hashes[name] {
-			v.add(name, ProblemHash, "has SHA-256 %s, should have %s", got, hashes[name])
-		}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); err != nil || got != r.Manifest.Files[0].SHA256 {
+		v.add(s.abs(name), ProblemLive, "is a copy that differs from the live release")
 	}
 	return nil
 }

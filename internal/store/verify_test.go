@@ -11,32 +11,36 @@ import (
 	"testing"
 )
 
+// differences are what can be wrong with the content of a release, and the paths
+// and kinds of what is found then.
+var differences = map[string]struct {
+	spoil func(root string) error
+	want  []string
+}{
+	"nothing":         {func(string) error { return nil }, nil},
+	"flipped byte":    {func(r string) error { return flip(filepath.Join(r, "d/e/c"), 800) }, []string{"site/d/e/c hash"}},
+	"small neighbour": {func(r string) error { return flip(filepath.Join(r, "a"), 0) }, []string{"site/a hash"}},
+	"two files of one piece": {func(r string) error {
+		return errors.Join(flip(filepath.Join(r, "a"), 0), flip(filepath.Join(r, "closed/x"), 0))
+	},
+		[]string{"site/a hash", "site/closed/x hash"}},
+	"missing file":               {func(r string) error { return os.Remove(filepath.Join(r, "a")) }, []string{"site/a missing"}},
+	"missing empty file":         {func(r string) error { return os.Remove(filepath.Join(r, "empty")) }, []string{"site/empty missing"}},
+	"missing folder":             {func(r string) error { return os.Remove(filepath.Join(r, "void")) }, []string{"site/void missing"}},
+	"short file":                 {func(r string) error { return os.Truncate(filepath.Join(r, "d/b"), 1) }, []string{"site/d/b size"}},
+	"extra file":                 {func(r string) error { return os.WriteFile(filepath.Join(r, "d/new"), nil, 0o600) }, []string{"site/d/new extra"}},
+	"extra folder":               {func(r string) error { return os.MkdirAll(filepath.Join(r, "x/y"), 0o700) }, []string{"site/x extra"}},
+	"mode of a file":             {func(r string) error { return os.Chmod(filepath.Join(r, "a"), 0o600) }, []string{"site/a mode"}},
+	"mode of a folder":           {func(r string) error { return os.Chmod(filepath.Join(r, "void"), 0o700) }, []string{"site/void mode"}},
+	"symlink elsewhere":          {func(r string) error { return relink(filepath.Join(r, "d/l"), "/etc/passwd") }, []string{"site/d/l symlink"}},
+	"file for a symlink":         {func(r string) error { return os.Rename(filepath.Join(r, "a"), filepath.Join(r, "d/l")) }, []string{"site/a missing", "site/d/l type"}},
+	"symlink for a file":         {func(r string) error { return relink(filepath.Join(r, "a"), "d/b") }, []string{"site/a type"}},
+	"symlink for a folder":       {func(r string) error { return relink(filepath.Join(r, "void"), "d") }, []string{"site/void type"}},
+	"missing, and the rest good": {func(r string) error { return os.Remove(filepath.Join(r, "d/e/c")) }, []string{"site/d/e/c missing"}},
+}
+
 func TestVerifyFindsEveryDifference(t *testing.T) {
-	for name, c := range map[string]struct {
-		spoil func(root string) error
-		want  []string // path and kind
-	}{
-		"nothing":         {func(string) error { return nil }, nil},
-		"flipped byte":    {func(r string) error { return flip(filepath.Join(r, "d/e/c"), 800) }, []string{"site/d/e/c hash"}},
-		"small neighbour": {func(r string) error { return flip(filepath.Join(r, "a"), 0) }, []string{"site/a hash"}},
-		"two files of one piece": {func(r string) error {
-			return errors.Join(flip(filepath.Join(r, "a"), 0), flip(filepath.Join(r, "closed/x"), 0))
-		},
-			[]string{"site/a hash", "site/closed/x hash"}},
-		"missing file":               {func(r string) error { return os.Remove(filepath.Join(r, "a")) }, []string{"site/a missing"}},
-		"missing empty file":         {func(r string) error { return os.Remove(filepath.Join(r, "empty")) }, []string{"site/empty missing"}},
-		"missing folder":             {func(r string) error { return os.Remove(filepath.Join(r, "void")) }, []string{"site/void missing"}},
-		"short file":                 {func(r string) error { return os.Truncate(filepath.Join(r, "d/b"), 1) }, []string{"site/d/b size"}},
-		"extra file":                 {func(r string) error { return os.WriteFile(filepath.Join(r, "d/new"), nil, 0o600) }, []string{"site/d/new extra"}},
-		"extra folder":               {func(r string) error { return os.MkdirAll(filepath.Join(r, "x/y"), 0o700) }, []string{"site/x extra"}},
-		"mode of a file":             {func(r string) error { return os.Chmod(filepath.Join(r, "a"), 0o600) }, []string{"site/a mode"}},
-		"mode of a folder":           {func(r string) error { return os.Chmod(filepath.Join(r, "void"), 0o700) }, []string{"site/void mode"}},
-		"symlink elsewhere":          {func(r string) error { return relink(filepath.Join(r, "d/l"), "/etc/passwd") }, []string{"site/d/l symlink"}},
-		"file for a symlink":         {func(r string) error { return os.Rename(filepath.Join(r, "a"), filepath.Join(r, "d/l")) }, []string{"site/a missing", "site/d/l type"}},
-		"symlink for a file":         {func(r string) error { return relink(filepath.Join(r, "a"), "d/b") }, []string{"site/a type"}},
-		"symlink for a folder":       {func(r string) error { return relink(filepath.Join(r, "void"), "d") }, []string{"site/void type"}},
-		"missing, and the rest good": {func(r string) error { return os.Remove(filepath.Join(r, "d/e/c")) }, []string{"site/d/e/c missing"}},
-	} {
+	for name, c := range differences {
 		t.Run(name, func(t *testing.T) {
 			s := mustOpen(t, t.TempDir())
 			f := tree(1, "x")

@@ -63,7 +63,7 @@ func (ev unreadableEvent) apply(t *Torrent) {
 	if len(t.broken) == hidden { // the first tells what to do
 		say = t.log.Error
 	}
-	say("block could not be read for a peer; such pieces are not offered until they can be read again: check the disk and the release's files",
+	say("piece cannot be read or is damaged; such pieces are not offered until they are right again: check the disk and the release's files",
 		zap.Uint32("piece", ev.blocks[0].Index), zap.Error(ev.err))
 	for _, c := range slices.Clone(t.conns) {
 		if !c.s.Fast {
@@ -157,4 +157,30 @@ func (t *Torrent) lose(i int) {
 		t.left.Add(t.spec.Layout.PieceSize(i))
 	}
 	t.signalChanged()
+}
+
+// Doubt treats pieces as unreadable, because whoever calls has read other bytes
+// than theirs: they are not offered until they have been read and verified
+// again. It does not wait.
+func (t *Torrent) Doubt(pieces []int, reason error) {
+	blocks := make([]wire.Block, 0, len(pieces))
+	for _, i := range pieces {
+		if i >= 0 && i < t.spec.Layout.NumPieces() {
+			blocks = append(blocks, wire.Block{Index: uint32(i)})
+		}
+	}
+	if len(blocks) > 0 {
+		t.post(unreadableEvent{blocks, reason})
+	}
+}
+
+// Recheck reads pieces that could not be read, or are doubted, again now and
+// not when their time has come: something was done about them.
+func (t *Torrent) Recheck() {
+	t.post(callEvent(func(t *Torrent) {
+		for i := range t.broken {
+			t.broken[i] = time.Time{}
+		}
+		t.tickBroken(time.Now())
+	}))
 }

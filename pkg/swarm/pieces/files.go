@@ -230,6 +230,18 @@ func (t *fileTable) closeIdle() {
 	t.closeRoot()
 }
 
+// reopen forgets the open files; those in use are closed at their release.
+func (t *fileTable) reopen() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for e := t.recent.Front(); e != nil; {
+		f := e.Value.(*openFile)
+		e = e.Next()
+		t.forget(f)
+	}
+	t.closeRoot()
+}
+
 func (t *fileTable) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

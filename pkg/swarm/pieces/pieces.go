@@ -233,6 +233,10 @@ func (s *Store) SetDir(dir string) { s.files.setDir(dir) }
 // needed; a Store that nobody uses costs no open file then.
 func (s *Store) CloseIdle() { s.files.closeIdle() }
 
+// Reopen has files opened anew from here on, as they may have been replaced by
+// others. What is being read goes on with the old ones.
+func (s *Store) Reopen() { s.files.reopen() }
+
 // Close closes the files, those in use when they are released. What was
 // written since the last Sync is not recorded.
 func (s *Store) Close() error { return s.files.close() }

@@ -330,3 +330,33 @@ func TestWorkersAreBoundedByMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestReopen reads a file that was replaced by another.
+func TestReopen(t *testing.T) {
+	r := piecestest.NewRelease(4096, 3*4096)
+	p := newPlace(t, "")
+	filled(t, p.config(r), r)
+	c := p.config(r)
+	c.Complete = true
+	s := recovered(t, c)
+	f, _, ok, release := s.FileRange(0, 0, 4096) // in use meanwhile
+	if !ok {
+		t.Fatal("no range of a file")
+	}
+	name := filePath(p, r, 0)
+	if err := errors.Join(os.WriteFile(name+".new", make([]byte, 3*4096), 0o600), os.Rename(name+".new", name)); err != nil {
+		t.Fatal(err)
+	}
+	s.Reopen()
+	got := make([]byte, 4096)
+	if err := s.ReadAt(got, 1, 0); err != nil || !bytes.Equal(got, make([]byte, 4096)) {
+		t.Errorf("the old file was read: %v", err)
+	}
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, r.Piece(0)) {
+		t.Errorf("the file in use is %v", err)
+	}
+	release()
+	if _, err := f.ReadAt(got, 0); err == nil {
+		t.Error("the old file stays open")
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package node
+
+import "errors"
+
+func idlePriority() error { return errors.ErrUnsupported }
