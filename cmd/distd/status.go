@@ -82,6 +82,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 		}
 		printDamages(cmd, &r)
 	}
+	printDisk(cmd, s)
 	printScrub(cmd, &s.Scrub)
 	return nil
 }
@@ -135,7 +136,7 @@ func printReleases(cmd *cli.Command, s *node.Status) {
 	t := table.NewWriter()
 	t.SetOutputMirror(cmd.Root().Writer)
 	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"channel", "serial", "name", "state", "done", "size", "from mirrors", "from peers", "sent", "peers", "hook"})
+	t.AppendHeader(table.Row{"channel", "serial", "name", "state", "done", "size", "from mirrors", "from peers", "sent", "peers", "on disk", "hook"})
 	live := map[string]bool{}
 	for _, c := range s.Channels {
 		live[c.Live] = true
@@ -149,7 +150,7 @@ func printReleases(cmd *cli.Command, s *node.Status) {
 			hook += " (attempt " + humanize.Comma(int64(r.HookAttempts)) + ")"
 		}
 		t.AppendRow(table.Row{r.Channel, r.Serial, r.Name, r.State, percent(r), humanize.IBytes(uint64(r.Size)),
-			humanize.IBytes(uint64(r.FromMirrors)), humanize.IBytes(uint64(r.FromPeers)), humanize.IBytes(uint64(r.Uploaded)), r.Peers, hook})
+			humanize.IBytes(uint64(r.FromMirrors)), humanize.IBytes(uint64(r.FromPeers)), humanize.IBytes(uint64(r.Uploaded)), r.Peers, humanize.IBytes(uint64(r.BytesOnDisk)), hook})
 	}
 	t.Render()
 }
@@ -180,4 +181,21 @@ func printScrub(cmd *cli.Command, s *node.ScrubStatus) {
 	case !s.Next.IsZero():
 		printf(cmd, "scrub: first one from %s\n", s.Next.Local().Format(time.DateTime))
 	}
+}
+
+// printDisk says what is kept and how much space it takes.
+func printDisk(cmd *cli.Command, s *node.Status) {
+	kept := 0
+	for _, r := range s.Releases {
+		if r.Have == r.Pieces {
+			kept++
+		}
+	}
+	d := &s.Disk
+	state := ""
+	if d.Short {
+		state = "; a release waits for space"
+	}
+	printf(cmd, "disk: %s kept in %s; %s of %s free, %s stay free%s\n", count(kept, "release"), humanize.IBytes(uint64(d.Releases)),
+		humanize.IBytes(uint64(d.Free)), humanize.IBytes(uint64(d.Size)), humanize.IBytes(uint64(d.MinFree)), state)
 }

@@ -168,7 +168,7 @@ func (c *Config) checkValues() error {
 	if c.Memory < 16<<20 {
 		return errors.New("memory must be 16MiB or more")
 	}
-	for key, d := range map[string]time.Duration{"expires": c.Expires, "scrub": c.Scrub} {
+	for key, d := range map[string]time.Duration{"expires": c.Expires, "scrub": c.Scrub, "keep_age": c.KeepAge} {
 		if d < 0 {
 			return fmt.Errorf("%s must not be negative", key)
 		}

@@ -81,6 +81,10 @@ type Config struct {
 	OnHookFailure string        `koanf:"on_hook_failure" usage:"what is live when the hook failed: keep the new release, or rollback" reload:"yes"`
 	Keep          int           `koanf:"keep" usage:"how many releases of a channel stay on disk; the live and the previous one always do" reload:"yes"`
 
+	KeepAge   time.Duration `koanf:"keep_age" usage:"how long a release stays after it was made, apart from those (720h; 0: no limit)" reload:"yes"`
+	KeepBytes Bytes         `koanf:"keep_bytes" usage:"how much all releases of a channel may take on the disk before the oldest go, apart from those (0: no limit)" reload:"yes"`
+	MinFree   Reserve       `koanf:"min_free" usage:"space that stays free on the file system of dir: a size, a percentage, or both for the smaller one; for a new release old ones go, else it waits" reload:"yes"`
+
 	Scrub       time.Duration `koanf:"scrub" usage:"how often all releases are read in the background and compared with their manifests (0: never)" reload:"yes"`
 	ScrubRate   Bytes         `koanf:"scrub_rate" usage:"bytes that this reads a second, at most (0: no limit)" reload:"yes"`
 	ScrubRepair bool          `koanf:"scrub_repair" usage:"whether what differs is fetched again and put right" reload:"yes"`
@@ -147,6 +151,7 @@ func Default() Config {
 		LogFormat:       "auto",
 		Scrub:           7 * 24 * time.Hour,
 		ScrubRate:       10 << 20,
+		MinFree:         Reserve{Bytes: 1 << 30, Percent: 5},
 	}
 }
 

@@ -69,6 +69,9 @@ func Settings() []Setting {
 		case Bytes:
 			text, _ := x.MarshalText()
 			s.Kind, s.Default = Size, string(text)
+		case Reserve:
+			text, _ := x.MarshalText()
+			s.Default = string(text)
 		case Timetable:
 			text, _ := x.MarshalText()
 			s.Kind, s.Default = Speed, string(text)
@@ -136,9 +139,9 @@ func decode(values map[string]any, c *Config) error {
 	return d.Decode(values)
 }
 
-// numberAsText lets a rate be a plain number in the file.
+// numberAsText lets a rate or reserve be a plain number in the file.
 func numberAsText(from, to reflect.Type, data any) (any, error) {
-	if to == reflect.TypeFor[Timetable]() && from.Kind() != reflect.String {
+	if (to == reflect.TypeFor[Timetable]() || to == reflect.TypeFor[Reserve]()) && from.Kind() != reflect.String {
 		return fmt.Sprint(data), nil
 	}
 	return data, nil

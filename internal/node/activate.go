@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -194,25 +193,5 @@ func (j *job) hookJob(cfg *config.Config, due store.PendingHook, attempt int) ho
 	return hook.Job{
 		Command: cfg.Hook, GID: hook.GID(j.id), NumFiles: files, FirstPath: first, Timeout: cfg.HookTimeout,
 		Dir: n.store.Dir(), Log: j.log.Named("hook"), Env: r.Env(),
-	}
-}
-
-// prune drops releases that are older than the operator keeps.
-func (n *Node) prune(ctx context.Context) {
-	busy := func(id string) bool {
-		for _, j := range n.releases.list() {
-			if j.id == id && !j.complete.Load() && !j.gone.Load() {
-				return true
-			}
-		}
-		return false
-	}
-	removed, err := n.store.Prune(ctx, n.cfg.Load().Keep, busy)
-	if err != nil && !errors.Is(err, context.Canceled) {
-		n.log.Error("removing old releases", zap.Error(err))
-	}
-	for _, id := range removed {
-		n.releases.drop(id)
-		n.log.Info("removed an old release", zap.String("release", id))
 	}
 }

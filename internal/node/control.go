@@ -180,6 +180,8 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		return nil, err
 	}
 	o.Progress, o.Log = progress, n.log.Named("publish")
+	// An error is that there is no room; the publish finds out by itself.
+	o.MakeRoom = func(need int64) { _ = n.makeRoom(ctx, need) }
 	res, err := publishNow(ctx, n.store, n.signing, o)
 	if err != nil {
 		return nil, err

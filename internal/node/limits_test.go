@@ -138,6 +138,7 @@ func TestReloadTakesOver(t *testing.T) {
 	if err := os.WriteFile(after.Hook, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	after.KeepAge, after.KeepBytes, after.MinFree = time.Hour, 1<<30, config.Reserve{Bytes: 1 << 20}
 	after.Scrub, after.ScrubRate, after.ScrubRepair = time.Hour, 1<<20, true
 	after.MaxPeers, after.PerRelease, after.DSCP = 3, 2, "le"
 	after.Up, after.Down, after.WANDown = config.Always(1<<20), config.Always(2<<20), config.Always(5<<20)

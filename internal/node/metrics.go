@@ -29,6 +29,10 @@ var (
 	descScrubbed = prometheus.NewDesc("distd_scrub_finished_timestamp_seconds", "When all releases were last compared with their manifests.", nil, nil)
 	descScrubs   = prometheus.NewDesc("distd_scrub_read_bytes_total", "Bytes that were read to compare releases with their manifests in the background.", nil, nil)
 	descRepairs  = prometheus.NewDesc("distd_repaired_entries_total", "Files, folders and symlinks that were put right.", nil, nil)
+	descOnDisk   = prometheus.NewDesc("distd_release_disk_bytes", "Space on the disk that removing a release would free.", perRelease, nil)
+	descAllDisk  = prometheus.NewDesc("distd_releases_disk_bytes", "Space on the disk that all complete releases take, shared files counted once.", nil, nil)
+	descFree     = prometheus.NewDesc("distd_disk_free_bytes", "Free space on the node's disk.", nil, nil)
+	descShort    = prometheus.NewDesc("distd_disk_short", "1 while a release waits for space on the disk.", nil, nil)
 	descRefused  = prometheus.NewDesc("distd_refused_total", "Releases that were refused or could not be had.", nil, nil)
 	descExpired  = prometheus.NewDesc("distd_expired_total", "Expired pointers that were offered.", nil, nil)
 	descHooks    = prometheus.NewDesc("distd_hook_runs_total", "Runs of the hook.", nil, nil)
@@ -79,11 +83,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		count(descWasted, r.Wasted, labels...)
 		count(descBad, r.BadPieces, labels...)
 		gauge(descDamaged, float64(r.Unreadable), labels...)
+		gauge(descOnDisk, float64(r.BytesOnDisk), labels...)
 		gauge(descDiffers, float64(r.Damaged), labels...)
 		collectFlow(ch, &r)
 	}
 	collectMirrors(ch, s)
 	collectWatches(ch, s)
+	gauge(descAllDisk, float64(s.Disk.Releases))
+	gauge(descFree, float64(s.Disk.Free))
+	gauge(descShort, flag(s.Disk.Short))
 	if !s.Scrub.Finished.IsZero() {
 		gauge(descScrubbed, float64(s.Scrub.Finished.Unix()))
 	}

@@ -77,6 +77,8 @@ type Node struct {
 	watches   watches
 	releases  *keeper
 	scrub     *scrubber
+	rules     chan struct{} // what is kept has changed
+	short     atomic.Int64  // releases that wait for space
 	seedless  seedless
 	search    search
 	news      locks // by channel, for taking up a release
@@ -88,7 +90,7 @@ type Node struct {
 // New opens the node's folder and its listeners and starts nothing. The node
 // must then be run, which also closes what New opened.
 func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err error) {
-	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry()}
+	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry(), rules: make(chan struct{}, 1)}
 	n.cfg.Store(cfg)
 	if n.fence, err = newFence(cfg, log.Named("zone")); err != nil {
 		return nil, err
@@ -335,6 +337,7 @@ func (n *Node) Run(ctx context.Context) error {
 	spawn("control socket", n.serveControl)
 	spawn("releases", n.releases.run)
 	spawn("scrub", n.scrub.run)
+	spawn("retention", n.tidy)
 	if n.server != nil {
 		spawn("http server", n.serveHTTP)
 	}

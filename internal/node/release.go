@@ -124,6 +124,9 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 			err = errors.Join(err, j.letGo(h))
 		}
 	}()
+	if err := j.awaitRoom(ctx, rel); err != nil {
+		return nil, err
+	}
 	if h.pieces, err = j.openPieces(ctx, rel, lay); err != nil {
 		return nil, err
 	}
@@ -196,6 +199,7 @@ func (j *job) transfer(ctx context.Context, rel *store.Release, t *torrentfile.T
 	g, ctx := errgroup.WithContext(ctx)
 	if !rel.Complete || w != nil {
 		g.Go(func() error { return ignoreCancel(j.fetch(ctx, tor)) })
+		g.Go(func() error { return ignoreCancel(j.watchRoom(ctx, tor)) })
 	}
 	g.Go(func() error {
 		defer stop()

@@ -21,11 +21,16 @@ func (n *Node) Reload(cfg *config.Config) error {
 	next := *old
 	next.Hook, next.HookTimeout, next.OnHookFailure = cfg.Hook, cfg.HookTimeout, cfg.OnHookFailure
 	next.Keep, next.Expires, next.LogLevel = cfg.Keep, cfg.Expires, cfg.LogLevel
+	next.KeepAge, next.KeepBytes, next.MinFree = cfg.KeepAge, cfg.KeepBytes, cfg.MinFree
 	next.Scrub, next.ScrubRate, next.ScrubRepair = cfg.Scrub, cfg.ScrubRate, cfg.ScrubRepair
 	next.Up, next.Down, next.WANDown, next.ChannelUp, next.ChannelDown = cfg.Up, cfg.Down, cfg.WANDown, cfg.ChannelUp, cfg.ChannelDown
 	next.MaxPeers, next.PerRelease, next.DSCP = cfg.MaxPeers, cfg.PerRelease, cfg.DSCP
 	n.cfg.Store(&next)
 	n.scrub.wakeUp()
+	select {
+	case n.rules <- struct{}{}:
+	default:
+	}
 	if err := n.relimit(&next); err != nil {
 		return err
 	}

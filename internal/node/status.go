@@ -34,6 +34,7 @@ type Status struct {
 	KeptOut map[string]int64 `json:"kept_out,omitempty"`
 	Watches []watch.Status   `json:"watches,omitempty"`
 	Scrub   ScrubStatus      `json:"scrub"`
+	Disk    DiskStatus       `json:"disk"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -69,6 +70,9 @@ type ReleaseStatus struct {
 	Wasted       int64   `json:"bytes_wasted"`
 	BadPieces    int64   `json:"bad_pieces"`
 	Unreadable   int     `json:"unreadable_pieces"` // on this node's own disk
+	// BytesOnDisk is what removing the release would free: not what it shares with
+	// others by hard links.
+	BytesOnDisk int64 `json:"bytes_on_disk"`
 	// Damaged is how many entries differ from the manifest, as far as is known,
 	// and Damages the first of them.
 	Damaged      int             `json:"damaged"`
@@ -145,6 +149,7 @@ func (n *Node) Status() *Status {
 		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Serial, b.Serial))
 	})
 	n.scrub.describe(s)
+	n.describeDisk(s)
 	s.Sources = n.sources(s.Trackers)
 	for _, f := range n.upstreams() {
 		u := UpstreamStatus{URL: f.client.Base(), Answered: f.reached(), Problems: f.errors()}

@@ -32,7 +32,7 @@ func (n *Node) takeUp(ctx context.Context, log *zap.Logger, key manifest.PublicK
 	if fresh, err := n.fresh(p); err != nil || !fresh {
 		return err
 	}
-	rel, err := n.stage(key, p, got)
+	rel, err := n.stage(ctx, key, p, got)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (n *Node) fresh(p *manifest.Pointer) (bool, error) {
 // stage verifies that the papers agree with the pointer and with each other, and
 // makes the staging folder. What is not signed is not taken over: metalinks,
 // sums and the torrent's trackers are written anew from what is.
-func (n *Node) stage(key manifest.PublicKey, p *manifest.Pointer, got *papers) (*store.Release, error) {
+func (n *Node) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer, got *papers) (*store.Release, error) {
 	m, id, err := manifest.Open(key, got.manifest, got.manifestSig)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, explainKey(err))
@@ -101,6 +101,11 @@ func (n *Node) stage(key manifest.PublicKey, p *manifest.Pointer, got *papers) (
 		return nil, fmt.Errorf("release %s: %w", id, err)
 	}
 	meta.Item = got.item
+	// What room can be made is made before anything of it is there. Whether that
+	// is enough is for its job to find out.
+	if err := n.makeRoom(ctx, m.Size); err != nil {
+		n.log.Debug("no room for all of a release yet", zap.Error(err))
+	}
 	return n.store.Stage(m, id, meta)
 }
 

@@ -33,6 +33,7 @@ type destination struct {
 	root *os.Root // the content root
 	dir  string   // its path, for messages
 	src  *source
+	room func(need int64) // may be nil
 	// method changes from Reflink to Copy when the file system cannot. Only
 	// the goroutine that reads the source looks at it.
 	method Method
@@ -99,6 +100,9 @@ func (d *destination) begin(in *os.File, e *entry) (*os.File, error) {
 
 // checkSpace refuses to begin a copy that cannot end.
 func (d *destination) checkSpace() error {
+	if d.room != nil {
+		d.room(d.src.total)
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return &fs.PathError{Op: "statfs", Path: d.dir, Err: err}

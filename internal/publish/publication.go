@@ -133,7 +133,7 @@ func (p *publication) take(ctx context.Context, src *source, pieceLength int64) 
 	if err != nil {
 		return nil, "", err
 	}
-	dst := &destination{root: root, dir: dir, src: src, method: Reflink, folders: folders{top: root}}
+	dst := &destination{root: root, dir: dir, src: src, room: p.MakeRoom, method: Reflink, folders: folders{top: root}}
 	if p.InPlace {
 		dst.method = InPlace
 	}

@@ -76,6 +76,9 @@ type Options struct {
 	// Force makes a new release even when nothing has changed.
 	Force bool
 
+	// MakeRoom, when not nil, is told how many bytes are about to be copied, and
+	// may free some space for them.
+	MakeRoom func(need int64)
 	// Progress is called now and then with the bytes that are done, from one
 	// goroutine at a time, and at the end with done == total.
 	Progress func(done, total int64)

@@ -4,56 +4,118 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
 	"distd/internal/manifest"
 )
 
-// Prune removes complete releases beyond the newest keep of each channel, and
-// staged ones that the channel's pointer has left behind. Never removed are the
+// Rules say which releases of a channel stay. They hold for each channel by
+// itself; zero Age and Bytes are no limit.
+type Rules struct {
+	Keep  int           // so many of the newest
+	Age   time.Duration // since they were made
+	Bytes int64         // that all of the channel take on the disk, each inode counted once
+	Now   time.Time     // that Age is counted from
+}
+
+// Prune is PruneBy with the number of releases alone.
+func (s *Store) Prune(ctx context.Context, keep int, busy func(id string) bool) (removed []string, err error) {
+	return s.PruneBy(ctx, Rules{Keep: keep}, busy)
+}
+
+// PruneBy removes complete releases that the rules do not keep, and staged ones
+// that the channel's pointer has left behind. Never removed are the
 // live and the previous release, the one that the pointer names, those with a
 // hook that is still due, and those that busy (which may be nil) says are in
-// use. The live name of a removed release goes with it.
+// use. Where none is live, as on a master, Age and Bytes leave the two newest.
+// The live name of a removed release goes with it.
 //
 // It returns the IDs of what was removed, also beside an error.
-func (s *Store) Prune(ctx context.Context, keep int, busy func(id string) bool) (removed []string, err error) {
+func (s *Store) PruneBy(ctx context.Context, rules Rules, busy func(id string) bool) (removed []string, err error) {
 	s.activity.Lock()
 	defer s.activity.Unlock()
-	if busy == nil {
-		busy = func(string) bool { return false }
-	}
-	byChannel := map[string][]*Release{}
-	for _, r := range s.Releases() {
-		byChannel[r.Manifest.Channel] = append(byChannel[r.Manifest.Channel], r)
-	}
-	for channel, all := range byChannel {
-		old, cerr := s.expendable(channel, all, keep)
+	for _, all := range s.byChannel() {
+		old, cerr := s.expendable(all, rules)
 		if cerr != nil {
-			return removed, cerr
+			return removed, errors.Join(err, cerr)
 		}
-		for _, r := range old {
-			if cerr := ctx.Err(); cerr != nil {
-				return removed, cerr
-			}
-			if busy(r.ID) {
-				continue
-			}
-			if rerr := s.remove(r); rerr != nil {
-				err = errors.Join(err, fmt.Errorf("remove release %s of channel %s: %w", r.ID, channel, rerr))
-				continue
-			}
-			removed = append(removed, r.ID)
+		gone, rerr := s.removeAll(ctx, old, busy, nil)
+		removed, err = append(removed, gone...), errors.Join(err, rerr)
+		if ctx.Err() != nil {
+			return removed, err
 		}
 	}
 	return removed, errors.Join(err, s.sweep())
 }
 
-// expendable returns the releases of a channel, sorted from old to new, that
-// need not be kept.
-func (s *Store) expendable(channel string, all []*Release, keep int) ([]*Release, error) {
-	rec, err := s.channel(channel)
+// Free removes releases that PruneBy may remove by any rules, the oldest of all
+// channels first, until enough is told that so many bytes are free in addition
+// to what was before and returns true.
+func (s *Store) Free(ctx context.Context, enough func(freed int64) bool, busy func(id string) bool) (removed []string, err error) {
+	s.activity.Lock()
+	defer s.activity.Unlock()
+	var old []*Release
+	for _, all := range s.byChannel() {
+		some, err := s.expendable(all, Rules{Keep: math.MaxInt, Bytes: -1})
+		if err != nil {
+			return nil, err
+		}
+		old = append(old, some...)
+	}
+	slices.SortStableFunc(old, func(a, b *Release) int { return a.Manifest.Created.Compare(b.Manifest.Created) })
+	if removed, err = s.removeAll(ctx, old, busy, enough); err != nil || len(removed) == 0 {
+		return removed, err
+	}
+	return removed, s.sweep()
+}
+
+func (s *Store) byChannel() map[string][]*Release {
+	out := map[string][]*Release{}
+	for _, r := range s.Releases() {
+		out[r.Manifest.Channel] = append(out[r.Manifest.Channel], r)
+	}
+	return out
+}
+
+// removeAll removes releases that are not busy, until enough (which may be nil)
+// says that it will do.
+func (s *Store) removeAll(ctx context.Context, old []*Release, busy func(id string) bool, enough func(freed int64) bool) (removed []string, err error) {
+	var u *usage
+	if enough != nil && len(old) > 0 {
+		u = s.measure(s.Releases())
+	}
+	var freed int64
+	for _, r := range old {
+		if cerr := ctx.Err(); cerr != nil {
+			return removed, errors.Join(err, cerr)
+		}
+		if enough != nil && enough(freed) {
+			break
+		}
+		if busy != nil && busy(r.ID) {
+			continue
+		}
+		if rerr := s.remove(r); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("remove release %s of channel %s: %w", r.ID, r.Manifest.Channel, rerr))
+			continue
+		}
+		if u != nil {
+			freed += u.freed(r.ID)
+			u.remove(r.ID)
+		}
+		removed = append(removed, r.ID)
+	}
+	return removed, err
+}
+
+// expendable returns the releases of a channel, sorted from old to new as they
+// are given, that need not be kept.
+func (s *Store) expendable(all []*Release, rules Rules) ([]*Release, error) {
+	rec, err := s.channel(all[0].Manifest.Channel)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +127,7 @@ func (s *Store) expendable(channel string, all []*Release, keep int) ([]*Release
 	for _, p := range s.PendingHooks() {
 		protected = append(protected, p.ID)
 	}
-	var out []*Release
+	var out, may []*Release
 	kept := 0
 	for _, r := range slices.Backward(all) {
 		serial := r.Manifest.Serial
@@ -78,13 +140,45 @@ func (s *Store) expendable(channel string, all []*Release, keep int) ([]*Release
 			kept++
 		case !r.Complete, orphan:
 			out = append(out, r)
-		case kept < keep:
-			kept++
-		default:
+		case kept >= rules.Keep:
 			out = append(out, r)
+		case rec.Live == "" && kept < 2: // what a rollback would go back to
+			kept++
+		case rules.Age > 0 && rules.Now.Sub(r.Manifest.Created) > rules.Age:
+			out = append(out, r)
+		default:
+			kept++
+			may = append(may, r)
 		}
 	}
+	out = append(out, s.tooMuch(all, out, may, rules.Bytes)...)
+	slices.SortFunc(out, compareAge)
 	return out, nil
+}
+
+// tooMuch returns those of may, which are sorted from new to old, that have to go
+// for all others but those in out to take no more than limit bytes. A negative
+// limit is nothing at all.
+func (s *Store) tooMuch(all, out, may []*Release, limit int64) (gone []*Release) {
+	if limit < 0 {
+		return may
+	}
+	if limit == 0 || len(may) == 0 {
+		return nil
+	}
+	u := s.measure(all)
+	for _, r := range out {
+		u.remove(r.ID)
+	}
+	total := u.total()
+	for _, r := range slices.Backward(may) {
+		if total <= limit {
+			break
+		}
+		total -= u.remove(r.ID)
+		gone = append(gone, r)
+	}
+	return gone
 }
 
 // remove removes a release. Its folder goes first in one step, so that a crash

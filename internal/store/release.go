@@ -97,6 +97,7 @@ func (s *Store) remember(r *Release) *Release {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.releases[r.ID] = r
+	s.changes++
 	return r
 }
 
@@ -104,6 +105,7 @@ func (s *Store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.releases, id)
+	s.changes++
 }
 
 // Release returns the release with the ID, staged or complete, or

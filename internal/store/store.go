@@ -32,6 +32,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
@@ -80,6 +81,12 @@ type Store struct {
 
 	mu       sync.RWMutex
 	releases map[string]*Release // by ID; staged and complete ones
+	changes  int                 // of releases
+
+	usageMu   sync.Mutex
+	use       Use // as it was at
+	usedAt    int // of changes
+	usedSince time.Time
 }
 
 // Open opens the store in the folder dir, which is made when it is missing. It

@@ -100,19 +100,9 @@ func TestUnwritableFolder(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	const size, disk = 6 << 20, "size=16m"
-	fill := func(dir string, free int64) (empty func()) {
-		var st syscall.Statfs_t
-		must(t, syscall.Statfs(dir, &st))
-		filler := filepath.Join(dir, "filler")
-		f, err := os.Create(filler)
-		must(t, err)
-		must(t, syscall.Fallocate(int(f.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-free))
-		must(t, f.Close())
-		return func() { must(t, os.Remove(filler)) }
-	}
 	path, data := payload(t, "site.tar", size)
 	full := tmpfs(t, disk)
-	empty := fill(full, 2<<20)
+	empty := fill(t, full, 2<<20)
 	ends(t, node.ExIOErr, []string{"publish", "-dir=" + full, "-channel=web", path}, "no space left", "free some")
 	expectEntries(t, filepath.Join(full, ".distd", "channels"))
 	expectEntries(t, filepath.Join(full, ".distd", "releases"))
@@ -130,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 	for _, m := range []*member{seed, leaf} {
 		m.restart()
 	}
-	emptySeed, emptyLeaf := fill(seed.dir, 0), fill(leaf.dir, 2<<20) // not even the manifest fits, or not the content
+	emptySeed, emptyLeaf := fill(t, seed.dir, 0), fill(t, leaf.dir, 2<<20) // not even the manifest fits, or not the content
 	master.publish("web", path)
 	for _, c := range []struct {
 		m     *member
