@@ -147,6 +147,7 @@ func (c *Config) checkValues() error {
 		of         []string
 	}{
 		{"on_hook_failure", c.OnHookFailure, []string{"keep", "rollback"}},
+		{"reuse", c.Reuse, []string{"link", "reflink", "copy"}},
 		{"encryption", c.Encryption, []string{"off", "allow", "require"}},
 		{"watch_unreadable", c.WatchUnreadable, []string{"hold", "skip"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},

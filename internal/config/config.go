@@ -89,6 +89,8 @@ type Config struct {
 	ScrubRate   Bytes         `koanf:"scrub_rate" usage:"bytes that this reads a second, at most (0: no limit)" reload:"yes"`
 	ScrubRepair bool          `koanf:"scrub_repair" usage:"whether what differs is fetched again and put right" reload:"yes"`
 
+	Reuse string `koanf:"reuse" usage:"how files that an earlier release has already become part of a new one: link (one file with two names, which shares its blocks and changes; else as reflink), reflink (where the file system can; else copy) or copy" reload:"yes"`
+
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
@@ -152,6 +154,7 @@ func Default() Config {
 		Scrub:           7 * 24 * time.Hour,
 		ScrubRate:       10 << 20,
 		MinFree:         Reserve{Bytes: 1 << 30, Percent: 5},
+		Reuse:           "link",
 	}
 }
 

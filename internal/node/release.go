@@ -52,6 +52,7 @@ type job struct {
 	kept    bool     // the release was complete when the node started
 	ended   chan struct{}
 
+	reused   atomic.Int64 // bytes of files that were on this disk
 	complete atomic.Bool
 	gone     atomic.Bool  // superseded or removed: it will not come back
 	state    atomic.Value // string
@@ -135,7 +136,7 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	if w != nil {
 		content = &mendStore{h.pieces, w.patches}
 		h.claimed, err = j.mendTurn(ctx, lay, w)
-	} else {
+	} else if err = j.reuse(ctx, rel, lay, h.pieces); err == nil {
 		rel, h.claimed, err = j.turn(ctx, rel, lay, h.pieces)
 	}
 	if err != nil {
@@ -319,6 +320,7 @@ func (j *job) openPieces(ctx context.Context, rel *store.Release, lay *layout.La
 	}
 	j.setState(stateChecking)
 	cfg.ProgressFile = filepath.Join(rel.Dir, "progress")
+	cfg.Shared = true
 	ps, err := pieces.Open(cfg)
 	if err != nil {
 		return nil, err

@@ -66,6 +66,7 @@ type ReleaseStatus struct {
 	FetchSeconds float64 `json:"fetch_seconds,omitempty"`
 	FromPeers    int64   `json:"bytes_from_peers"`
 	FromMirrors  int64   `json:"bytes_from_mirrors"`
+	Reused       int64   `json:"bytes_reused"` // in files that releases on this disk had
 	Uploaded     int64   `json:"bytes_uploaded"`
 	Wasted       int64   `json:"bytes_wasted"`
 	BadPieces    int64   `json:"bad_pieces"`
@@ -169,6 +170,7 @@ func (n *Node) Status() *Status {
 func (j *job) describe(r *ReleaseStatus) (peers []swarm.PeerStats) {
 	r.State, _ = j.state.Load().(string)
 	r.Problem, _ = j.problem.Load().(string)
+	r.Reused = j.reused.Load()
 	j.mu.Lock()
 	tor, f, fetched := j.torrent, j.fetcher, j.fetched
 	r.Mirrors = j.mirrors

@@ -32,6 +32,8 @@ func (c *content) finishFile(f *manifest.File, sync bool) error {
 		return c.do(op{kind: "set time of", path: name}, func() error { return symlinkTime(c.root, name, f.MTime) })
 	case right && !sync:
 		return nil
+	case right && nlink(st) > 1:
+		return c.do(op{kind: "sync", path: name}, func() error { return withFile(c.root, name, st, (*os.File).Sync) })
 	case !right && nlink(st) > 1:
 		// The file is shared with another release, whose mode and time these
 		// are.

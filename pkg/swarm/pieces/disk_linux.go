@@ -96,3 +96,11 @@ func stampOf(info fs.FileInfo) []int64 {
 	}
 	return s
 }
+
+// links is the number of a file's names.
+func links(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink) //nolint:unconvert // its width differs between platforms
+	}
+	return 1
+}

@@ -19,6 +19,7 @@ import (
 type fileTable struct {
 	layout   *layout.Layout
 	readOnly bool
+	shared   bool // files with several names are not to be written to
 	limit    int
 
 	// prepare is held while a file is made or given its size.
@@ -286,7 +287,7 @@ func (t *fileTable) create(root *os.Root, i int) (*os.File, error) {
 	if err := t.makeDir(root, dir); err != nil {
 		return nil, err
 	}
-	f, err := openRegular(root, name, os.O_RDWR)
+	f, err := t.openOwn(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
 		t.fresh[dir] = struct{}{}

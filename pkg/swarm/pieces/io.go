@@ -39,6 +39,9 @@ func (s *Store) WritePiece(i int, data []byte) error {
 }
 
 func (s *Store) writeSegment(file int, data []byte, off int64) error {
+	if s.holds(file, data, off) {
+		return nil
+	}
 	f, err := s.files.acquire(file, true)
 	if err != nil {
 		return err

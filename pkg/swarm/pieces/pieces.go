@@ -61,6 +61,9 @@ type Config struct {
 	// Complete takes every piece as present without hashing: for a release that
 	// was verified and put away for good. It implies ReadOnly.
 	Complete bool
+	// Shared says that files below Dir may have names in other releases, as after
+	// Adopt: a file with several names is never written to, but replaced by a copy.
+	Shared bool
 	// MaxOpenFiles bounds the files held open; 0 means DefaultOpenFiles. Files
 	// in use at one moment may exceed it.
 	MaxOpenFiles int
@@ -135,6 +138,7 @@ func Open(c Config) (*Store, error) {
 	}
 	s.workers = workers(c)
 	s.files = newFileTable(dir, c.Layout, s.readOnly, c.MaxOpenFiles)
+	s.files.shared = c.Shared
 	if err := s.openDir(dir); err != nil {
 		return nil, err
 	}
