@@ -29,6 +29,7 @@ type Release struct {
 	pointer, pointerSig   []byte
 	manifest, manifestSig []byte
 	docs                  []document
+	packs                 []packFile
 }
 
 // document is a file beside the content that this package makes or reads whole.
@@ -51,6 +52,9 @@ func OpenRelease(dir, channel, id string, key manifest.PublicKey, base string) (
 	}
 	if err == nil {
 		err = r.readItem()
+	}
+	if err == nil {
+		err = r.readPacks()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("release %s of channel %s in %s: %w", id, channel, dir, err)
@@ -213,6 +217,7 @@ func (c *Channel) items(r *Release) []item {
 	for _, d := range r.docs {
 		out = append(out, dataItem(c.release(r.ID, d.name), contentType(d.name), cacheForever, d.data))
 	}
+	out = append(out, c.packItems(r)...)
 	for _, f := range r.Manifest.Files {
 		if f.Symlink != "" {
 			continue

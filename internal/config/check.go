@@ -169,6 +169,9 @@ func (c *Config) checkValues() error {
 	if c.Memory < 16<<20 {
 		return errors.New("memory must be 16MiB or more")
 	}
+	if c.Deltas < 0 || c.Deltas > 16 {
+		return fmt.Errorf("delta_bases %d is not between 0 and 16", c.Deltas)
+	}
 	for key, d := range map[string]time.Duration{"expires": c.Expires, "scrub": c.Scrub, "keep_age": c.KeepAge} {
 		if d < 0 {
 			return fmt.Errorf("%s must not be negative", key)

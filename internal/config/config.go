@@ -93,6 +93,7 @@ type Config struct {
 
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
+	Deltas   int           `koanf:"delta_bases" usage:"for how many of a channel's releases before it a published release gets a delta pack, with which nodes that have that release fetch what changed (0: none)" reload:"yes"`
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
 
 	Watch           []string      `koanf:"watch" usage:"folders and files that the master publishes by itself when they have changed: CHANNEL=PATH"`
@@ -155,6 +156,7 @@ func Default() Config {
 		ScrubRate:       10 << 20,
 		MinFree:         Reserve{Bytes: 1 << 30, Percent: 5},
 		Reuse:           "link",
+		Deltas:          2,
 	}
 }
 

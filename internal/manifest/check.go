@@ -34,7 +34,10 @@ func (m *Manifest) Check() error {
 	if err := m.checkEntries(); err != nil {
 		return err
 	}
-	if err := m.checkPieces(); err != nil {
+	if err := checkPieces(m.Size, m.PieceLength, m.Pieces); err != nil {
+		return err
+	}
+	if err := m.checkDeltas(); err != nil {
 		return err
 	}
 	return m.checkMirrors()
@@ -195,14 +198,15 @@ func (m *Manifest) checkDirs(set *names.Set) error {
 	return nil
 }
 
-func (m *Manifest) checkPieces() error {
-	n := m.PieceLength
+// checkPieces checks that the pieces of so many bytes have a length that is
+// allowed, and a hash each.
+func checkPieces(size, n int64, hashes []byte) error {
 	if n < MinPieceLength || n > MaxPieceLength || n&(n-1) != 0 {
 		return fmt.Errorf("piece length %d is not a power of two between %d and %d", n, MinPieceLength, MaxPieceLength)
 	}
-	want := (m.Size + n - 1) / n
-	if len(m.Pieces)%sha256.Size != 0 || int64(len(m.Pieces)/sha256.Size) != want {
-		return fmt.Errorf("%d bytes of piece hashes are not the %d bytes that %d pieces need", len(m.Pieces), want*sha256.Size, want)
+	want := (size + n - 1) / n
+	if len(hashes)%sha256.Size != 0 || int64(len(hashes)/sha256.Size) != want {
+		return fmt.Errorf("%d bytes of piece hashes are not the %d bytes that %d pieces need", len(hashes), want*sha256.Size, want)
 	}
 	return nil
 }

@@ -52,8 +52,8 @@ func openManifest(k PublicKey, data, sig []byte) (*Manifest, error) {
 	}
 	// A line of the file list takes 100 times its bytes in memory when it is
 	// as short as "{}", so objects are counted before they are made.
-	if n := countObjects(data); n > 1+MaxEntries+MaxMirrors {
-		return nil, fmt.Errorf("%w: %d files, folders and mirrors are more than %d", ErrMalformed, n-1, MaxEntries+MaxMirrors)
+	if n := countObjects(data); n > 1+MaxEntries+MaxMirrors+MaxDeltas {
+		return nil, fmt.Errorf("%w: %d files, folders, mirrors and deltas are more than %d", ErrMalformed, n-1, MaxEntries+MaxMirrors+MaxDeltas)
 	}
 	m := new(Manifest)
 	if err := decode(data, m); err != nil {

@@ -70,6 +70,8 @@ var (
 type Manifest struct {
 	Channel string    `json:"channel"`
 	Created time.Time `json:"created"` // UTC, whole seconds
+	// Deltas are the delta packs that the release has, sorted by base.
+	Deltas []Delta `json:"deltas,omitempty"`
 	// Dirs are the folders of a tree with their modes, sorted by path; "." is
 	// the tree's root. Folders above files may be left out.
 	Dirs    []Dir     `json:"dirs,omitempty"`

@@ -278,8 +278,8 @@ func TestCaps(t *testing.T) {
 	if _, err := OpenPointer(k.Public(), big, Sign(k, big, "")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("big pointer: %v", err)
 	}
-	many := []byte(`{"files":[{}` + strings.Repeat(`,{}`, MaxEntries+MaxMirrors+1) + `]}`)
-	if _, _, err := Open(k.Public(), many, Sign(k, many, "")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "mirrors are more") {
+	many := []byte(`{"files":[{}` + strings.Repeat(`,{}`, MaxEntries+MaxMirrors+MaxDeltas+1) + `]}`)
+	if _, _, err := Open(k.Public(), many, Sign(k, many, "")); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "deltas are more") {
 		t.Errorf("many files: %v", err)
 	}
 	if n := countObjects([]byte(`{"a{\"{":{},"b":"\\"}{`)); n != 3 {

@@ -268,7 +268,7 @@ func OpenExisting(dir string) (*store.Store, error) {
 // PublishOptions joins a request with the configuration of the master; cfg may
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
-	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength, After: req.After}
+	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength, After: req.After, DeltaBases: config.Default().Deltas}
 	if w := req.watched; w != nil {
 		o.LeaveOut, o.Confirm, o.SkipUnreadable = w.LeaveOut, w.Confirm, cfg.WatchUnreadable == "skip"
 	}
@@ -277,7 +277,7 @@ func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, er
 	}
 	announce, mirrors := req.Announce, req.Mirrors
 	if cfg != nil {
-		o.PublicURL, o.Expires = cfg.PublicURL, cfg.Expires
+		o.PublicURL, o.Expires, o.DeltaBases = cfg.PublicURL, cfg.Expires, cfg.Deltas
 		if len(announce) == 0 {
 			announce = cfg.Announce
 		}

@@ -27,6 +27,8 @@ import (
 // States of a job, as the status shows them.
 const (
 	stateStarting   = "starting"
+	stateDelta      = "fetching a delta"
+	stateBuilding   = "building" // files from a delta and an earlier release
 	stateChecking   = "checking"
 	stateFetching   = "fetching"
 	stateActivating = "activating"
@@ -58,9 +60,12 @@ type job struct {
 	state    atomic.Value // string
 	problem  atomic.Value // string: the last error
 
+	adopted []int // files that were put in place whole; belongs to the goroutine
+
 	mu         sync.Mutex
 	torrent    *swarm.Torrent
 	pieces     *pieces.Store // the torrent's
+	packs      []*pack       // in the swarm
 	fetcher    *httpfetch.Fetcher
 	mirrors    []Mirror // what became of them, once the fetcher has ended
 	announces  []zoneAnnouncer
@@ -136,8 +141,8 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	if w != nil {
 		content = &mendStore{h.pieces, w.patches}
 		h.claimed, err = j.mendTurn(ctx, lay, w)
-	} else if err = j.reuse(ctx, rel, lay, h.pieces); err == nil {
-		rel, h.claimed, err = j.turn(ctx, rel, lay, h.pieces)
+	} else {
+		rel, h.claimed, err = j.prepare(ctx, rel, lay, h.pieces)
 	}
 	if err != nil {
 		return nil, err
@@ -167,12 +172,31 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.offerPacks(ctx, rel); err != nil {
+		return nil, err
+	}
 	if err := j.transfer(ctx, rel, t, h, w); err != nil {
 		return nil, err
 	}
 	h.pieces.CloseIdle()
+	for _, p := range j.listPacks() {
+		p.pieces.CloseIdle()
+	}
 	done = true
 	return h, nil
+}
+
+// prepare takes what can be had for less than the whole release: files that are
+// on this disk, a delta pack, or all of a release with the same content; and then
+// its turn with the torrent.
+func (j *job) prepare(ctx context.Context, rel *store.Release, lay *layout.Layout, ps *pieces.Store) (_ *store.Release, claimed bool, err error) {
+	if err := j.reuse(ctx, rel, lay, ps); err != nil {
+		return nil, false, err
+	}
+	if err := j.patch(ctx, rel, lay, ps); err != nil {
+		return nil, false, err
+	}
+	return j.turn(ctx, rel, lay, ps)
 }
 
 // newness orders the releases of all channels by when they were made: serials
@@ -257,11 +281,17 @@ func (j *job) commit(ctx context.Context, ps *pieces.Store, from ...zap.Field) (
 		return nil, err
 	}
 	defer unpin()
+	moved, unpinPacks, err := j.movePacks()
+	if err != nil {
+		return nil, err
+	}
+	defer unpinPacks()
 	rel, err := j.node.store.Commit(ctx, j.id)
 	if err != nil {
 		return nil, err
 	}
 	ps.SetDir(rel.ContentRoot())
+	moved(rel)
 	j.log.Info("release is complete and verified", append(from, zap.Duration("took", took.Round(time.Millisecond)))...)
 	return rel, nil
 }
@@ -352,9 +382,17 @@ func (j *job) newFetcher(tor *swarm.Torrent) (*httpfetch.Fetcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	return j.fetcherOf(tor, mirrors, false)
+}
+
+// fetcherOf makes the download of a torrent from mirrors.
+func (j *job) fetcherOf(tor *swarm.Torrent, mirrors []httpfetch.Mirror, giveUp bool) (*httpfetch.Fetcher, error) {
+	n := j.node
+	cfg := n.cfg.Load()
 	f, err := httpfetch.New(httpfetch.Config{
 		Sink:            tor,
 		Mirrors:         mirrors,
+		GiveUp:          giveUp,
 		Client:          n.mirrors,
 		MaxConnsPerHost: cfg.MirrorConns,
 		TierPatience:    cfg.Patience,

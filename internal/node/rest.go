@@ -104,12 +104,14 @@ func (j *job) letGo(h *holding) (err error) {
 		told.Go(func() { a.group.Remove(a.Announcer) })
 	}
 	told.Wait()
+	gone := j.gone.Load() && !n.releases.shared(j.m.InfoHash, j)
+	err = j.closePacks(gone)
 	if h.torrent != nil {
 		// The tracker keeps the peers of the others over a restart.
-		if j.gone.Load() && !n.releases.shared(j.m.InfoHash, j) {
+		if gone {
 			n.dismiss(h.torrent.InfoHash())
 		}
-		err = h.torrent.Close()
+		err = errors.Join(err, h.torrent.Close())
 	}
 	if h.claimed {
 		n.releases.unclaim(j.m.InfoHash)

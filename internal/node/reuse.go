@@ -18,6 +18,7 @@ func (j *job) reuse(ctx context.Context, rel *store.Release, lay *layout.Layout,
 	if rel.Complete {
 		return nil
 	}
+	j.adopted = nil
 	have := ps.Have()
 	if have.All() {
 		return nil
@@ -42,6 +43,7 @@ func (j *job) reuse(ctx context.Context, rel *store.Release, lay *layout.Layout,
 	if len(got.Files) == 0 {
 		return nil
 	}
+	j.adopted = got.Files
 	n := ps.Adopt(got.Files)
 	j.reused.Store(got.Bytes)
 	j.log.Info("took files over from releases on this disk", zap.Int("files", len(got.Files)), zap.Int("linked", got.Linked), zap.Int("copied", got.Copied),

@@ -67,6 +67,7 @@ type ReleaseStatus struct {
 	FromPeers    int64   `json:"bytes_from_peers"`
 	FromMirrors  int64   `json:"bytes_from_mirrors"`
 	Reused       int64   `json:"bytes_reused"` // in files that releases on this disk had
+	Delta        int64   `json:"bytes_delta"`  // of delta packs, which are in what came from peers and mirrors
 	Uploaded     int64   `json:"bytes_uploaded"`
 	Wasted       int64   `json:"bytes_wasted"`
 	BadPieces    int64   `json:"bad_pieces"`
@@ -103,7 +104,7 @@ type UpstreamStatus struct {
 
 // counters are events that are counted over the node's life.
 type counters struct {
-	refused, expired, hookRuns, hookFailures atomic.Int64
+	refused, expired, hookRuns, hookFailures, badDeltas atomic.Int64
 }
 
 // Status returns the node's state as of now.
@@ -184,6 +185,9 @@ func (j *job) describe(r *ReleaseStatus) (peers []swarm.PeerStats) {
 			r.Problem = "waiting for the disk: " + t.DiskError.Error()
 		}
 	}
+	for _, p := range j.listPacks() {
+		p.describe(r)
+	}
 	if f != nil {
 		r.Mirrors = merge(r.Mirrors, mirrorsOfStats(f.Stats()))
 	}
@@ -201,6 +205,17 @@ func (n *Node) trackerStates() map[string]string {
 		}
 	}
 	return states
+}
+
+// describe adds what the pack has brought and sent to that of its release.
+func (p *pack) describe(r *ReleaseStatus) {
+	t := p.torrent.Stats()
+	r.FromPeers, r.FromMirrors = r.FromPeers+t.Downloaded[swarm.SourcePeers], r.FromMirrors+t.Downloaded[swarm.SourceMirrors]
+	r.Delta += t.Downloaded[swarm.SourcePeers] + t.Downloaded[swarm.SourceMirrors]
+	r.Uploaded, r.Wasted, r.BadPieces = r.Uploaded+t.Uploaded, r.Wasted+t.Wasted, r.BadPieces+int64(t.BadPieces)
+	if r.State == stateDelta {
+		r.BytesLeft, r.Peers = t.BytesLeft, len(t.Peers)
+	}
 }
 
 func fillSwarm(r *ReleaseStatus, t swarm.Stats) {

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/hex"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -36,11 +35,10 @@ func (n *Node) expect(m *manifest.Manifest) {
 	if n.tracker == nil {
 		return
 	}
-	var ih [20]byte
-	if _, err := hex.Decode(ih[:], []byte(m.InfoHash)); err != nil {
-		return // a manifest that was opened has a good one
+	n.tracker.Allow(infoHash(m.InfoHash), m.Name)
+	for i := range m.Deltas {
+		n.tracker.Allow(infoHash(m.Deltas[i].InfoHash), m.Deltas[i].Name)
 	}
-	n.tracker.Allow(ih, m.Name)
 }
 
 // peerAddr is the address that peers reach the node at, or the unspecified one.
@@ -78,27 +76,40 @@ type zoneAnnouncer struct {
 }
 
 // announceTo tells a seed of the datacenter that this node has, or wants, the
-// job's torrent. Each seed is a tracker of its own, and knows only the peers that
-// told it. It may be called again, and does nothing for one that is told already,
-// for the master, or while the job has no torrent.
+// job's torrent. It may be called again, and does nothing for one that is told
+// already, for the master, or while the job has no torrent.
 func (j *job) announceTo(f *follower) {
-	n := j.node
-	if f == n.master {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if f == j.node.master || !j.announcing || slices.ContainsFunc(j.announces, func(a zoneAnnouncer) bool { return a.group == f.announces }) {
 		return
 	}
+	a := j.announcer(f, j.torrent)
+	j.announces = append(j.announces, a)
+	a.group.Add(a.Announcer)
+}
+
+// announcers makes one announcer for each seed of the datacenter that this node
+// follows: each is a tracker of its own, and knows only the peers that told it.
+func (j *job) announcers(tor *swarm.Torrent) (out []zoneAnnouncer) {
+	for _, f := range j.node.upstreams() {
+		if f != j.node.master {
+			out = append(out, j.announcer(f, tor))
+		}
+	}
+	return out
+}
+
+// announcer makes the announcer of a torrent to a seed.
+func (j *job) announcer(f *follower, tor *swarm.Torrent) zoneAnnouncer {
+	n := j.node
 	log := j.log.Named("announce")
 	if n.role == config.RoleSeed {
 		// The other seeds hear of a release a moment earlier or later: those that
 		// are not there yet come by themselves.
 		log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	tor := j.torrent
-	if !j.announcing || slices.ContainsFunc(j.announces, func(a zoneAnnouncer) bool { return a.group == f.announces }) {
-		return
-	}
-	a := zoneAnnouncer{group: f.announces, Announcer: tracker.NewAnnouncer(tracker.AnnouncerConfig{
+	return zoneAnnouncer{group: f.announces, Announcer: tracker.NewAnnouncer(tracker.AnnouncerConfig{
 		Tiers:      [][]string{{strings.TrimSuffix(f.client.Base(), "/") + "/announce"}},
 		InfoHash:   tor.InfoHash(),
 		PeerID:     n.peerID,
@@ -109,8 +120,6 @@ func (j *job) announceTo(f *follower) {
 		HTTPClient: n.announcing,
 		Log:        log,
 	})}
-	j.announces = append(j.announces, a)
-	a.group.Add(a.Announcer)
 }
 
 // announced are the announcers of the job's torrent.

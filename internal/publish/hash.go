@@ -52,6 +52,7 @@ type hasher struct {
 	pieceLength int64
 	md5         bool
 	progress    func(done, total int64)
+	chunking    *chunking // nil: none
 
 	sums   sums
 	free   chan *chunk
@@ -100,6 +101,12 @@ func (h *hasher) run(ctx context.Context) (*sums, error) {
 	h.addChain(ctx, g, h.fileHash(sha256.New(), func(f *fileSums, sum []byte) { f.sha256 = sum }))
 	if h.md5 {
 		h.addChain(ctx, g, h.fileHash(md5.New(), func(f *fileSums, sum []byte) { f.md5 = sum }))
+	}
+	if h.chunking != nil {
+		h.addChain(ctx, g, func(s *segment) error {
+			h.chunking.take(&h.src.files[s.file], s)
+			return nil
+		})
 	}
 	h.addChain(ctx, g, func(s *segment) error { return h.dst.write(h.src.files[s.file].path, s) })
 	for range workers {

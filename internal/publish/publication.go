@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"distd/internal/delta"
 	"distd/internal/layout"
 	"distd/internal/manifest"
 	"distd/internal/store"
@@ -24,6 +25,8 @@ type publication struct {
 	st   *store.Store
 	key  manifest.PrivateKey
 	work *workspace
+
+	chunks *delta.Index // of what is being published; nil: none are wanted
 }
 
 func (p *publication) run(ctx context.Context) (*Result, error) {
@@ -64,6 +67,9 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 		}
 	}
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := p.makeDeltas(ctx, m, p.chunks); err != nil {
 		return nil, err
 	}
 	// From here on it is a matter of a sync, and stopping half-way would only
@@ -139,8 +145,16 @@ func (p *publication) take(ctx context.Context, src *source, pieceLength int64) 
 	}
 	h := &hasher{src: src, dst: dst, pieceLength: pieceLength, md5: p.MD5, progress: p.Progress}
 	var s *sums
+	if p.DeltaBases > 0 {
+		if h.chunking, err = newChunking(src.total); err != nil {
+			return nil, "", err
+		}
+	}
 	if err = dst.makeDirs(); err == nil {
 		s, err = h.run(ctx)
+	}
+	if err == nil && h.chunking != nil {
+		p.chunks = h.chunking.index(s.files)
 	}
 	if cerr := dst.close(); err == nil {
 		err = cerr
@@ -213,6 +227,9 @@ func (p *publication) seal(ctx context.Context, m *manifest.Manifest, t *torrent
 		return nil, err
 	}
 	if err = p.work.moveTo(r); err == nil {
+		err = p.placeDeltas(r, m, p.chunks)
+	}
+	if err == nil {
 		r, err = p.commit(ctx, r, pdata, manifest.Sign(p.key, pdata, comment), ptr)
 	}
 	if err != nil {

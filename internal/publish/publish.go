@@ -73,6 +73,9 @@ type Options struct {
 	// Confirm is called when all was read and found unchanged, and nothing is
 	// visible yet. With its error nothing is published.
 	Confirm func() error
+	// DeltaBases is for how many of the channel's releases before this one a delta
+	// pack is made, where it saves something; 0: none.
+	DeltaBases int
 	// Force makes a new release even when nothing has changed.
 	Force bool
 

@@ -53,7 +53,7 @@ func openWorkspace(st *store.Store) (*workspace, error) {
 // reset makes the content folder anew.
 func (w *workspace) reset() error {
 	root := w.st.Root()
-	if err := root.RemoveAll(contentDir); err != nil {
+	if err := removeAll(root, contentDir, deltaWork); err != nil {
 		return err
 	}
 	if err := root.Mkdir(contentDir, 0o755); err != nil {
@@ -85,7 +85,7 @@ func (w *workspace) moveTo(r *store.Release) error {
 // a program that is being started just now, which has the descriptor too until
 // it runs.
 func (w *workspace) close() error {
-	return errors.Join(w.st.Root().RemoveAll(contentDir), unix.Flock(int(w.lock.Fd()), unix.LOCK_UN), w.lock.Close())
+	return errors.Join(removeAll(w.st.Root(), contentDir, deltaWork), unix.Flock(int(w.lock.Fd()), unix.LOCK_UN), w.lock.Close())
 }
 
 // own returns the stat of the folder that the store keeps its things in.

@@ -27,6 +27,10 @@ func (s *Server) serveRelease(w *response, r *http.Request, rest string) {
 		s.serveContent(w, r, rel, path)
 		return
 	}
+	if base, ok := strings.CutPrefix(file, "delta/"); ok {
+		s.serveDelta(w, r, rel, base)
+		return
+	}
 	s.serveMeta(w, r, rel, file)
 }
 
@@ -44,7 +48,7 @@ func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file stri
 	case manifest.ItemFile:
 		s.serveStored(w, r, rel, file, typeBytes)
 	default:
-		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/ and the torrent, magnet link and metalinks")
+		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/, delta/ and the torrent, magnet link and metalinks")
 	}
 }
 

@@ -24,6 +24,10 @@ const (
 	progressFile = "progress"
 )
 
+// DeltaDir is the folder of a release in which its delta packs lie, called like
+// their bases.
+const DeltaDir = "delta"
+
 // Meta holds the files that lie beside a release's content. A nil one is not
 // written; Manifest must be there.
 type Meta struct {
@@ -80,6 +84,9 @@ func (r *Release) ReadMeta(name string) ([]byte, error) {
 
 // ContentRoot returns the absolute path of the folder that holds NAME.
 func (r *Release) ContentRoot() string { return filepath.Join(r.Dir, contentDir) }
+
+// DeltaFile returns the absolute path of the release's delta pack for a base.
+func (r *Release) DeltaFile(base string) string { return filepath.Join(r.Dir, DeltaDir, base) }
 
 // live is the path, below the store's folder, of what NAME leads to.
 func (r *Release) live() string { return r.path + "/" + contentDir + "/" + r.Manifest.Name }

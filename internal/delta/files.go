@@ -1,0 +1,22 @@
+package delta
+
+import (
+	"encoding/hex"
+
+	"distd/internal/manifest"
+)
+
+// FilesOf returns the regular files of a release that was checked.
+func FilesOf(m *manifest.Manifest) []File {
+	out := make([]File, 0, len(m.Files))
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Symlink != "" {
+			continue
+		}
+		d := File{Size: f.Size}
+		_, _ = hex.Decode(d.SHA256[:], []byte(f.SHA256)) // Check has looked at it
+		out = append(out, d)
+	}
+	return out
+}
