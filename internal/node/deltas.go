@@ -95,24 +95,12 @@ func (j *job) build(ctx context.Context, rel, base *store.Release, lay *layout.L
 		return built, err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	t := &workbench{lay: lay, have: map[int]bool{}}
+	t := &workbench{lay: lay}
 	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.open(j.node.store, rel, base); err != nil {
 		return built, err
 	}
-	got := ps.Have()
-	t.missing = func(i int) bool {
-		first, last := lay.FilePieces(i)
-		for p := first; p < last; p++ {
-			if !got.Has(p) && !t.have[i] {
-				return true
-			}
-		}
-		return false
-	}
-	for _, i := range j.adopted {
-		t.have[i] = true
-	}
+	t.missing = missing(lay, ps, j.adopted)
 	built, err = delta.Apply(ctx, f, delta.FilesOf(base.Manifest), delta.FilesOf(j.m), t)
 	// What was open of an unfinished file is no longer the one in its place.
 	ps.CloseIdle()
@@ -126,7 +114,6 @@ type workbench struct {
 	lay        *layout.Layout
 	base, made *store.Reader
 	builder    *store.Builder
-	have       map[int]bool // files that are in their places
 	missing    func(file int) bool
 }
 

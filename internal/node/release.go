@@ -24,6 +24,9 @@ import (
 	"distd/pkg/torrentfile"
 )
 
+// progressFile is where a staged release's record of finished pieces is.
+const progressFile = "progress"
+
 // States of a job, as the status shows them.
 const (
 	stateStarting   = "starting"
@@ -349,7 +352,7 @@ func (j *job) openPieces(ctx context.Context, rel *store.Release, lay *layout.La
 		return pieces.Open(cfg)
 	}
 	j.setState(stateChecking)
-	cfg.ProgressFile = filepath.Join(rel.Dir, "progress")
+	cfg.ProgressFile = filepath.Join(rel.Dir, progressFile)
 	cfg.Shared = true
 	ps, err := pieces.Open(cfg)
 	if err != nil {

@@ -67,6 +67,35 @@ func (s *Store) Reuse(ctx context.Context, id string, how ReuseMethod, want func
 	return &u.Reused, nil
 }
 
+// TakeOver moves files from a staged release that nobody works on any more into
+// another one: those that want asks for and of which whole says, by their indexes
+// in the older one's layout, that all their bytes are verified. It is Reuse in all
+// else.
+func (s *Store) TakeOver(ctx context.Context, id, from string, whole, want func(file int) bool) (*Reused, error) {
+	defer s.ids.lock(from)()
+	defer s.ids.lock(id)()
+	r, err := s.Release(id)
+	if err != nil {
+		return &Reused{}, fmt.Errorf("take files over: %w", err)
+	}
+	old, err := s.Release(from)
+	if err != nil || r.Complete || old.Complete {
+		return &Reused{}, err
+	}
+	u := &reuser{s: s, to: r, whole: whole}
+	defer u.close()
+	if u.list(want) == 0 {
+		return &u.Reused, nil
+	}
+	if err := u.open(); err != nil {
+		return &u.Reused, err
+	}
+	if err := u.from(ctx, old, false); err != nil {
+		return &u.Reused, fmt.Errorf("take files over from release %s: %w", from, err)
+	}
+	return &u.Reused, nil
+}
+
 // reuser is one run of Reuse. Wanted files with the same SHA-256 form a chain.
 type reuser struct {
 	s   *Store
@@ -79,6 +108,7 @@ type reuser struct {
 	own   *os.Root                    // .distd: nothing outside of it is ever linked
 	dst   *folder
 	tmp   *folder
+	whole func(file int) bool // of an unfinished release, whose files are moved; nil for complete ones
 }
 
 type wanted struct {
@@ -132,11 +162,18 @@ func (u *reuser) sources() []*Release {
 	return all
 }
 
-func (u *reuser) run(ctx context.Context) (err error) {
+func (u *reuser) open() (err error) {
 	if u.own, err = u.s.root.OpenRoot(ownDir); err != nil {
 		return explain("open folder", u.s.abs(ownDir), err)
 	}
 	u.dst, u.tmp = &folder{root: u.own, base: u.to.below()}, &folder{root: u.own}
+	return nil
+}
+
+func (u *reuser) run(ctx context.Context) error {
+	if err := u.open(); err != nil {
+		return err
+	}
 	sources := u.sources()
 	// A file that can be linked is better than one that must be copied, in
 	// whichever release it is.
@@ -155,16 +192,20 @@ func (u *reuser) run(ctx context.Context) (err error) {
 func (u *reuser) from(ctx context.Context, r *Release, exact bool) error {
 	src := &folder{root: u.own, base: r.below()}
 	defer src.close()
+	index := -1
 	for i := range r.Manifest.Files {
 		f := &r.Manifest.Files[i]
-		if f.Symlink != "" || f.Size == 0 {
+		if f.Symlink != "" {
+			continue
+		}
+		if index++; f.Size == 0 || u.whole != nil && !u.whole(index) {
 			continue
 		}
 		at, ok := u.first[sumOf(f)]
 		for ; ok && at >= 0; at = u.files[at].next {
 			w := &u.files[at]
 			same := w.Mode == f.Mode && w.MTime == f.MTime
-			if w.done || w.Size != f.Size || same != exact {
+			if w.done || w.Size != f.Size || same != exact && u.whole == nil {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
@@ -199,13 +240,16 @@ func (u *reuser) take(src *folder, from string, f *manifest.File, w *wanted, sam
 	if err := unix.Fstatat(int(old.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != f.Size || st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0 {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != f.Size || u.whole == nil && (st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0) {
 		return errChanged
 	}
 	to := u.to.Manifest.ContentPath(w.Path)
 	dir, err := u.dst.open(path.Dir(to), true)
 	if err != nil {
 		return err
+	}
+	if u.whole != nil {
+		return u.move(old, name, dir, path.Base(to))
 	}
 	err = fs.ErrInvalid
 	// A file whose mode keeps its owner from reading it could not be served
@@ -224,6 +268,20 @@ func (u *reuser) take(src *folder, from string, f *manifest.File, w *wanted, sam
 	}
 	u.Copied++
 	return nil
+}
+
+// move takes a file out of an unfinished release.
+func (u *reuser) move(old *os.File, from string, dir *os.File, to string) error {
+	if u.s.step != nil {
+		if err := u.s.step(op{kind: "move", path: u.dst.base + "/" + to, to: from}); err != nil {
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), to, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
+		return cmp.Or(err, error(unix.EEXIST))
+	}
+	return unix.Renameat(int(old.Fd()), from, int(dir.Fd()), to)
 }
 
 // link gives the file a second name. Who had it there before, and it is the same

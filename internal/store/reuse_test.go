@@ -187,3 +187,31 @@ func TestReuseOnAFullDisk(t *testing.T) {
 		t.Errorf("took %v, error %v", got.Files, err)
 	}
 }
+
+func TestTakeOver(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	old := makeFixture("web", "site", 1, map[string]string{"a": "one", "b": "two", "d/c": "three", "e": ""})
+	r := stage(t, s, old)
+	check(t, old.fetch(r))
+	check(t, os.WriteFile(filepath.Join(r.ContentRoot(), "site/b"), []byte("tw"), 0o600))
+	next := makeFixture("web", "site", 2, map[string]string{"x/a": "one", "b": "two", "d/c": "three", "f": "new"})
+	to := stage(t, s, next)
+	// Of the older release a is known to be whole, and b, which is not.
+	got, err := s.TakeOver(t.Context(), next.id, old.id, func(i int) bool { return i < 2 }, all)
+	check(t, err)
+	if files := reused(t, next, got); !slices.Equal(files, []string{"x/a"}) || got.Bytes != 3 {
+		t.Errorf("took %v, %d bytes", files, got.Bytes)
+	}
+	if b, err := os.ReadFile(filepath.Join(to.ContentRoot(), "site/x/a")); string(b) != "one" || err != nil {
+		t.Errorf("x/a is %q, %v", b, err)
+	}
+	if _, err := os.Lstat(filepath.Join(r.ContentRoot(), "site/a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a is still in the older release: %v", err)
+	}
+	// Of a complete release nothing is moved.
+	done := complete(t, s, makeFixture("other", "site", 1, map[string]string{"f": "new"}))
+	if got, err := s.TakeOver(t.Context(), next.id, done.ID, all, all); err != nil || len(got.Files) > 0 {
+		t.Errorf("took %v from a complete release: %v", got.Files, err)
+	}
+	wantSound(t, s, done.ID)
+}

@@ -100,7 +100,7 @@ func TestDelta(t *testing.T) {
 	_, more = payload(t, "x", 60_000)
 	data = slices.Concat(data[:3<<20], more, data[3<<20:])
 	must(t, os.WriteFile(path, data, 0o644))
-	p = master.publish("web", path)
+	master.publish("web", path)
 	seeding(t, seed, 3)
 	seed.kill9()
 	seed.restart()

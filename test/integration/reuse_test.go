@@ -122,3 +122,42 @@ func TestUnchangedFilesAreNotFetched(t *testing.T) {
 		})
 	}
 }
+
+// TestSupersededReleaseIsUsed publishes while the release before is on its way:
+// what the seed had fetched of it need not come again.
+func TestSupersededReleaseIsUsed(t *testing.T) {
+	notShort(t)
+	t.Parallel()
+	for name, content := range map[string]func(t *testing.T) (path string, change func()){
+		"tree": func(t *testing.T) (string, func()) {
+			tree := manyFiles(t, 400)
+			return tree, func() { must(t, os.WriteFile(filepath.Join(tree, "a"), []byte("in front of all others"), 0o644)) }
+		},
+		"file": func(t *testing.T) (string, func()) {
+			path, data := payload(t, "site.tar", 16<<20)
+			return path, func() { must(t, os.WriteFile(path, append(data, "more"...), 0o644)) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, change := content(t)
+			master := newMaster(t)
+			link := newThrottle(t, master.addr+":8443", 2<<20)
+			seed := newSeed(t, master, "https://"+link.addr, "-mirror-conns=4")
+			leaf := newLeaf(t, seed)
+			master.publish("web", path)
+			middle(t, seed, "web", 1, 30, 90)
+			change()
+			master.publish("web", path)
+			for _, m := range []*member{seed, leaf} {
+				await(t, time.Minute, m.role+" has the second release", func() bool { return m.release("web", 2).State == "seeding" })
+				if _, stderr, code := run(t, bin, "verify", "-dir="+m.dir); code != 0 {
+					t.Errorf("%s: verify: exit code %d\n%s", m.role, code, stderr)
+				}
+			}
+			r := seed.release("web", 2)
+			if r.Reused < r.Size/5 || r.FromMirrors > r.Size-r.Reused+r.Size/10 {
+				t.Errorf("of %d bytes %d were there, and %d were fetched", r.Size, r.Reused, r.FromMirrors)
+			}
+		})
+	}
+}

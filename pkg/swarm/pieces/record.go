@@ -85,6 +85,16 @@ func stamps(infos []fs.FileInfo) []uint64 {
 	return out
 }
 
+// Recorded reads which pieces the record of a closed store vouches for: of c are
+// used Layout, Identity and ProgressFile.
+func Recorded(c Config) (*bitmap.Bitmap, error) {
+	have, _, err := readRecord(c.ProgressFile, identity(c.Identity, c.Layout), c.Layout.NumPieces(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("progress record %s: %w", c.ProgressFile, err)
+	}
+	return have, nil
+}
+
 // readRecord reads the record at path. It reads no more than a whole one has.
 func readRecord(path string, id [32]byte, pieces, stamps int) (*bitmap.Bitmap, []uint64, error) {
 	f, err := os.Open(path)
