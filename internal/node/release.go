@@ -295,6 +295,7 @@ func (j *job) commit(ctx context.Context, ps *pieces.Store, from ...zap.Field) (
 	}
 	ps.SetDir(rel.ContentRoot())
 	moved(rel)
+	j.adopted = nil
 	j.log.Info("release is complete and verified", append(from, zap.Duration("took", took.Round(time.Millisecond)))...)
 	return rel, nil
 }

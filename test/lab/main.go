@@ -24,6 +24,7 @@ const usage = `lab measures swarms on this machine, and breaks them.
   lab fast [flags]      the same on loopback without limits: throughput, CPU and memory
   lab wan [flags]       a download over a long link, by distd fetch and others
   lab zones [flags]     the whole job: a master, datacenters behind long links, hooks
+  lab push [flags]      what a release costs nodes that have the one before: bytes and seconds
   lab memory [flags]    the memory of a leaf with many peers and a large file, and of a seed with more
   lab tracker [flags]   announces over HTTP to distd tracker and opentracker: CPU for each, memory
 
@@ -56,12 +57,14 @@ func command(ctx context.Context, args []string) error {
 		return wan(ctx, args[1:])
 	case "tracker":
 		return measureTracker(ctx, args[1:])
+	case "push":
+		return push(ctx, args[1:])
 	case "zones":
 		return zones(ctx, args[1:])
 	case hostilePeer:
 		return hostile.Main(ctx, args[1:])
 	}
-	return fmt.Errorf("%q is none of swarm, fast, memory, tracker, wan, zones", args[0])
+	return fmt.Errorf("%q is none of swarm, fast, memory, tracker, wan, zones, push", args[0])
 }
 
 // hostilePeer is the verb by which the lab runs itself as a hostile peer.
