@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/pkg/swarm"
 )
@@ -100,13 +101,22 @@ func (n *Node) tidy(ctx context.Context) error {
 	}
 }
 
+// needs is how many bytes a release needs on the disk that is not here yet: no more
+// than what has changed, where files are shared with earlier releases.
+func (n *Node) needs(m *manifest.Manifest) int64 {
+	if store.ReuseMethod(n.cfg.Load().Reuse) == store.ReuseLink {
+		return n.store.Lacking(m)
+	}
+	return m.Size
+}
+
 // awaitRoom waits until there is space for what is missing of a release.
 func (j *job) awaitRoom(ctx context.Context, rel *store.Release) error {
 	n := j.node
 	if rel.Complete {
 		return nil
 	}
-	need := max(0, rel.Manifest.Size-n.store.Allocated(j.id))
+	need := max(0, n.needs(rel.Manifest)-n.store.Allocated(j.id))
 	waits := false
 	defer func() {
 		if waits {

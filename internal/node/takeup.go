@@ -103,7 +103,7 @@ func (n *Node) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Po
 	meta.Item = got.item
 	// What room can be made is made before anything of it is there. Whether that
 	// is enough is for its job to find out.
-	if err := n.makeRoom(ctx, m.Size); err != nil {
+	if err := n.makeRoom(ctx, n.needs(m)); err != nil {
 		n.log.Debug("no room for all of a release yet", zap.Error(err))
 	}
 	return n.store.Stage(m, id, meta)

@@ -215,3 +215,22 @@ func TestTakeOver(t *testing.T) {
 	}
 	wantSound(t, s, done.ID)
 }
+
+// TestLacking: what a release needs is what no complete one has, wherever it lies
+// there.
+func TestLacking(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	old := makeFixture("web", "site", 1, map[string]string{"a": "one", "b": "twotwo"})
+	next := makeFixture("web", "site", 2, map[string]string{"moved/a": "one", "b": "changed", "c": "changed", "d/l -> ../b": ""})
+	if got := s.Lacking(next.m); got != 3+7+7 {
+		t.Errorf("%d bytes lack in an empty store", got)
+	}
+	stage(t, s, old)
+	if got := s.Lacking(next.m); got != 3+7+7 {
+		t.Errorf("%d bytes lack beside an unfinished release", got)
+	}
+	complete(t, s, old)
+	if got := s.Lacking(next.m); got != 7+7 {
+		t.Errorf("%d bytes lack", got)
+	}
+}

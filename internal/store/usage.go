@@ -161,6 +161,30 @@ func (s *Store) Allocated(id string) int64 {
 	return n
 }
 
+// Lacking is how many bytes a release has in files that no complete release has
+// with the same SHA-256: what it needs on the disk where it shares the others.
+func (s *Store) Lacking(m *manifest.Manifest) int64 {
+	lacks := make(map[string]int64, len(m.Files)) // by SHA-256: bytes
+	for i := range m.Files {
+		if f := &m.Files[i]; f.Symlink == "" {
+			lacks[f.SHA256] += f.Size
+		}
+	}
+	for _, r := range s.Releases() {
+		if !r.Complete {
+			continue
+		}
+		for i := range r.Manifest.Files {
+			delete(lacks, r.Manifest.Files[i].SHA256)
+		}
+	}
+	var n int64
+	for _, size := range lacks {
+		n += size
+	}
+	return n
+}
+
 // Space is what is free for distd on the store's file system, and its size, in
 // bytes.
 func (s *Store) Space() (free, total int64, err error) {
