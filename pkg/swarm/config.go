@@ -177,6 +177,10 @@ type Spec struct {
 	// several goroutines at once.
 	Verify func(piece int, data []byte) bool
 	Store  PieceStore
+	// Private has the swarm's peers come from those who call AddPeers alone (BEP 27):
+	// peers are told of no others and of no DHT, and what they tell of them counts
+	// for nothing.
+	Private bool
 	// Want says which pieces are to be fetched; nil means all. Of others, those
 	// that are there are sent to peers.
 	Want func(piece int) bool

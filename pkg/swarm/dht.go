@@ -17,6 +17,9 @@ func (e *Engine) metDHT(peer netip.Addr, port uint16, told *atomic.Bool) {
 // dhtAt takes note of a peer's PORT message. The node is passed on once the peer
 // may be one of the zone, which meet finds out: whoever comes second does it.
 func (c *conn) dhtAt(port uint16) {
+	if c.t.spec.Private {
+		return
+	}
 	c.dhtPort.Store(uint32(port))
 	if !c.held.Load() {
 		c.passDHT()

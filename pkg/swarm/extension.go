@@ -42,10 +42,13 @@ const (
 // greetExtended sends the handshake of BEP 10.
 func (t *Torrent) greetExtended(c *conn) {
 	h := wire.ExtHandshake{
-		M: map[string]uint8{wire.ExtPEX: extPEX, wire.ExtMetadata: extMetadata},
+		M: map[string]uint8{wire.ExtMetadata: extMetadata},
 		V: t.e.cfg.Version, Port: t.e.cfg.Port, Reqq: maxRequests,
 		YourIP: c.remote.Addr(), MetadataSize: len(t.spec.InfoBytes),
 		Distd: &wire.DistdInfo{Version: 1, Block: wire.DefaultMaxRequest, Release: t.spec.Release, Zone: t.e.cfg.Zone},
+	}
+	if !t.spec.Private {
+		h.M[wire.ExtPEX] = extPEX
 	}
 	if t.spec.Documents != nil {
 		h.M[wire.ExtDocs] = extDocs
@@ -170,7 +173,7 @@ func (c *conn) sendPart(id uint8, blob []byte, part int, served *int) {
 // ignored and not punished: stock clients differ in their pace.
 func (t *Torrent) pexCame(c *conn, data []byte) error {
 	now := time.Now()
-	if !c.pexCame.IsZero() && now.Sub(c.pexCame) < pexEvery/6 {
+	if t.spec.Private || !c.pexCame.IsZero() && now.Sub(c.pexCame) < pexEvery/6 {
 		return nil
 	}
 	c.pexCame = now
@@ -200,7 +203,7 @@ func (t *Torrent) tickPEX(c *conn, now time.Time) {
 	if c.directing {
 		first = pexSeed
 	}
-	if c.pexID == 0 || now.Sub(c.since) < first || now.Sub(c.pexAt) < pexEvery {
+	if t.spec.Private || c.pexID == 0 || now.Sub(c.since) < first || now.Sub(c.pexAt) < pexEvery {
 		return
 	}
 	c.pexAt = now

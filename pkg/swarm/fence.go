@@ -101,7 +101,7 @@ func (e *Engine) allows(source string, ap netip.AddrPort) bool {
 // welcome tells a peer that may be one of the zone where the DHT is, and lets it
 // ask for blocks.
 func (t *Torrent) welcome(c *conn) {
-	if c.s.DHT {
+	if c.s.DHT && !t.spec.Private {
 		c.w.SendPort(t.e.cfg.DHTPort)
 	}
 	if t.choker().Unchoke(c.remote.Addr()) {
