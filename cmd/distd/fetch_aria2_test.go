@@ -24,7 +24,9 @@ func TestAria2CommandLines(t *testing.T) {
 		{"-cVq u", "--c --V --q u", 0},
 		{"-d/srv -oname u", "--d=/srv --o=name u", 0},
 		{"-l /tmp/log --summary-interval 0 --continue=true -c u", "--continue=true -c u", 1},
-		{"--enable-dht=false --enable-dht6=false --bt-enable-lpd=false --file-allocation=none --console-log-level=warn u", "u", 2},
+		{"--enable-dht=false --enable-dht6=false --bt-enable-lpd=false --file-allocation=none --console-log-level=warn u", "--enable-dht=false --bt-enable-lpd=false u", 2},
+		{"--enable-dht --dht-entry-point=a:1 --dht-entry-point6 b:2 --dht-listen-port=6881-6999 --dht-file-path=f --dht-message-timeout=5 --bt-enable-lpd u",
+			"--enable-dht --dht-entry-point=a:1 --dht-entry-point6 b:2 --dht-listen-port=6881-6999 --dht-file-path=f --bt-enable-lpd u", 1},
 		{"-seed-time=0 -location internal -- -x16", "-seed-time=0 -location internal -- -x16", 0},
 		{"-o -c u", "-o -c u", 0}, // a value may look like an option
 		{"--unheard-of=1 -wz u", "--unheard-of=1 --wz u", 0},

@@ -32,7 +32,7 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 			Error: cmd.String("on-download-error"), Stop: cmd.String("on-download-stop"),
 		},
 	}
-	for _, read := range []func(*cli.Command, *node.FetchOptions) error{fetchInputs, fetchSeeding, fetchLimits, fetchChecks, fetchContent} {
+	for _, read := range []func(*cli.Command, *node.FetchOptions) error{fetchInputs, fetchSeeding, fetchLimits, fetchChecks, fetchContent, fetchDHT} {
 		if err := read(cmd, &o); err != nil {
 			return o, err
 		}
@@ -41,6 +41,22 @@ func fetchOptions(cmd *cli.Command) (node.FetchOptions, error) {
 	setLevel(level, logLevel(cmd))
 	o.Log = newLogger(cmd.Root().ErrWriter, "auto", level)
 	return o, nil
+}
+
+// fetchDHT reads where peers are found without a tracker.
+func fetchDHT(cmd *cli.Command, o *node.FetchOptions) error {
+	nodes, on, public, err := config.ParseDHT(cmd.StringSlice("dht"))
+	if err != nil {
+		return usagef("%w", err)
+	}
+	o.LSD = cmd.Bool("lsd")
+	o.DHT = node.FetchDHT{Off: !on || !cmd.Bool("enable-dht"), Wanted: cmd.IsSet("dht") || cmd.IsSet("enable-dht"), Nodes: nodes, Public: public, Ports: cmd.String("dht-listen-port"), File: cmd.String("dht-file-path")}
+	if o.DHT.Ports != "" {
+		if err := node.CheckPorts(o.DHT.Ports); err != nil {
+			return usagef("dht-listen-port %w", err)
+		}
+	}
+	return nil
 }
 
 // logLevel knows aria2c's word too.

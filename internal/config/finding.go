@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,32 +19,37 @@ const (
 // (HOST:PORT), and whether that is the world's. Without a port for peers there is
 // none.
 func (c *Config) DHTNodes() (nodes []string, on, public bool) {
-	for _, s := range c.DHT {
+	nodes, on, public, err := ParseDHT(c.DHT)
+	return nodes, on && err == nil && c.PeerListen != "", public
+}
+
+// ParseDHT reads what dht may be: HOST:PORT of nodes to begin with, on, off or
+// public.
+func ParseDHT(words []string) (nodes []string, on, public bool, err error) {
+	for _, s := range words {
 		switch s {
 		case dhtOff:
-			return nil, false, false
+			if len(words) > 1 {
+				return nil, false, false, errors.New("dht off goes with nothing else: remove off, or the others")
+			}
+			return nil, false, false, nil
 		case dhtPublic:
 			public = true
 		case dhtOn:
 		default:
+			if err := checkHostPort("dht", s); err != nil {
+				return nil, false, false, fmt.Errorf("%w, or on, off or public", err)
+			}
 			nodes = append(nodes, s)
 		}
 	}
-	return nodes, c.PeerListen != "", public
+	return nodes, true, public, nil
 }
 
 // checkFinding checks what says where peers and news are found.
 func (c *Config) checkFinding() error {
-	for _, s := range c.DHT {
-		if slices.Contains([]string{dhtOn, dhtOff, dhtPublic}, s) {
-			continue
-		}
-		if err := checkHostPort("dht", s); err != nil {
-			return fmt.Errorf("%w, or on, off or public", err)
-		}
-	}
-	if slices.Contains(c.DHT, dhtOff) && len(c.DHT) > 1 {
-		return errors.New("dht off goes with nothing else: remove off, or the others")
+	if _, _, _, err := ParseDHT(c.DHT); err != nil {
+		return err
 	}
 	for _, s := range c.Peer {
 		if err := checkHostPort("peer", s); err != nil {

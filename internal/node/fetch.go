@@ -4,14 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,7 +36,11 @@ func Fetch(ctx context.Context, o FetchOptions) ([]FetchState, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFetch(o, web)
+	var h hints
+	for _, t := range targets {
+		h.add(t)
+	}
+	f, err := newFetch(o, web, h)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +70,7 @@ func distinctTargets(all []*source) ([]*target, error) {
 
 // fetch is one call of Fetch.
 type fetch struct {
+	ways
 	o          FetchOptions
 	web        *web
 	limits     *limits
@@ -81,6 +82,7 @@ type fetch struct {
 	announcing *http.Client
 	local      netip.Addr // where peers are listened for
 	port       uint16
+	dhtPort    uint16 // 0: no DHT
 	peerID     [20]byte
 	downloads  []*download
 
@@ -89,28 +91,38 @@ type fetch struct {
 }
 
 // newFetch opens the listener for peers, and makes an engine that run runs.
-func newFetch(o FetchOptions, web *web) (*fetch, error) {
+func newFetch(o FetchOptions, web *web, h hints) (*fetch, error) {
 	policy, err := wire.ParsePolicy(o.Encryption)
 	if err != nil {
 		return nil, err
 	}
-	ln, err := listenForPeers(o.network(), o.Listen)
+	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, fence: zone.New("", o.ZoneNet, o.Log.Named("zone"))}
+	nodes, on := f.openDHT(h)
+	ln, conn, err := listenForFetch(o, on)
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, dial: dialPeers(ln),
-		fence: zone.New("", o.ZoneNet, o.Log.Named("zone"))}
+	f.dial = dialPeers(ln)
 	at := localPort(ln).AddrPort()
 	f.local, f.port = at.Addr().Unmap(), at.Port()
 	f.announcing = trackerClient(o.network(), web.outward, dialerFrom(ln), false)
-	f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer, KeptOut: f.keptOut,
-		Up: &f.limits.node.up, Down: &f.limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	if err = f.find(conn, nodes); err == nil {
+		f.engine, err = swarm.New(swarm.Config{Listener: ln, PeerID: f.peerID, Dial: f.dial, Encryption: policy, AllowPeer: f.allowPeer, KeptOut: f.keptOut,
+			DHTPort: f.dhtPort, OnDHTNode: f.dhtNode,
+			Up: &f.limits.node.up, Down: &f.limits.node.down, Version: "distd " + o.Version, Log: o.Log.Named("swarm")})
+	}
+	if err != nil && ln != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	return f, err
 }
 
+// family says whether addresses of this kind are used.
+func (f *fetch) family(a netip.Addr) bool { return !f.o.IPv4 || a.Unmap().Is4() }
+
 // allowPeer says whether peers may be at an address.
 func (f *fetch) allowPeer(a netip.Addr) bool {
-	return (!f.o.IPv4 || a.Unmap().Is4()) && f.fence.Allows(a)
+	return f.family(a) && f.fence.Allows(a)
 }
 
 // keptOut counts those that are kept out for where they are, and not for IPv6.
@@ -128,58 +140,6 @@ func limitsOf(o FetchOptions) *limits {
 	l.node.down.follow(o.Down)
 	l.wan.follow(o.WANDown)
 	return l
-}
-
-// AnyPort is the address of the first port from 6881 to 6999 that is free, as
-// BitTorrent clients have it: several fetches may run beside a daemon.
-const AnyPort = "auto"
-
-// listenForPeers opens the listener at an address, or at the first free port of
-// one with a range of ports.
-func listenForPeers(network, addr string) (net.Listener, error) {
-	if addr == "" {
-		return nil, nil
-	}
-	if addr == AnyPort {
-		addr = ":6881-6999"
-	}
-	host, ports, err := net.SplitHostPort(addr)
-	from, to, many := strings.Cut(ports, "-")
-	if err != nil || !many {
-		ln, err := net.Listen(network, addr)
-		if err != nil {
-			return nil, listenError("peers", "-listen", err)
-		}
-		return ln, nil
-	}
-	if err := CheckPorts(ports); err != nil {
-		return nil, &codedError{ExUsage, fmt.Errorf("-listen %w", err)}
-	}
-	first, _ := strconv.Atoi(from)
-	last, _ := strconv.Atoi(to)
-	for port := first; ; port++ {
-		ln, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
-		if err == nil {
-			return ln, nil
-		}
-		if port == last || !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, listenError("peers", "-listen", err)
-		}
-	}
-}
-
-// CheckPorts checks a port, or a range of ports such as 6881-6999.
-func CheckPorts(text string) error {
-	from, to, many := strings.Cut(text, "-")
-	if !many {
-		to = from
-	}
-	a, err := strconv.ParseUint(from, 10, 16)
-	b, err2 := strconv.ParseUint(to, 10, 16)
-	if err != nil || err2 != nil || a == 0 || b < a {
-		return fmt.Errorf("%q is neither a port nor a range such as 6881-6999", text)
-	}
-	return nil
 }
 
 // download is the download of a target, not begun.
@@ -203,6 +163,7 @@ func (f *fetch) run(ctx context.Context) ([]FetchState, error) {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	var engine errgroup.Group
 	engine.Go(func() error { return ignoreCancel(f.engine.Run(engineCtx)) })
+	f.runFinders(engineCtx, &engine)
 
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, cmp.Or(f.o.Parallel, defaultParallel))

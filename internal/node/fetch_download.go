@@ -112,7 +112,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	t := d.target
 	spec := swarm.Spec{InfoHash: t.infoHash(), Name: t.name, Layout: t.layout, Verify: t.accept(), Store: st, Want: t.wanted(), Directing: st.complete && t.selected == nil, MirrorLimit: &d.fetch.limits.wan}
 	if t.torrent != nil {
-		spec.InfoBytes = t.torrent.InfoBytes
+		spec.InfoBytes, spec.Private = t.torrent.InfoBytes, t.torrent.Private
 	}
 	tor, err := d.fetch.engine.Add(spec)
 	if err != nil {
@@ -163,7 +163,10 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 // mirror: a full disk is not the less full for peers.
 func (d *download) work(ctx context.Context, g *errgroup.Group, tor *swarm.Torrent) <-chan error {
 	failed := make(chan error, 1)
-	tor.AddPeers("configured", d.target.peers)
+	tor.AddPeers(swarm.SourceConfigured, d.target.peers)
+	if t := d.target.torrent; t != nil {
+		d.findPeers(ctx, g, t.InfoHash, t.Private, tor.AddPeers)
+	}
 	for _, a := range d.announcers(tor) {
 		g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
 		if tor.Left() == 0 || d.target.unwanted() > 0 {

@@ -40,11 +40,12 @@ func Follow(ctx context.Context, o FetchOptions, told func([]FetchState)) error 
 		return err
 	}
 	o.Overwrite = true // a version takes the place of the one before
+	o.follows = true
 	web, err := newWeb(o)
 	if err != nil {
 		return err
 	}
-	f, err := newFetch(o, web)
+	f, err := newFetch(o, web, hints{})
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,7 @@ func (l *fetchFollower) run(ctx context.Context) error {
 	var work errgroup.Group
 	workCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	work.Go(func() error { return ignoreCancel(l.fetch.engine.Run(workCtx)) })
+	l.fetch.runFinders(workCtx, &work)
 	listenCtx, stopListening := context.WithCancel(ctx)
 	work.Go(func() error { l.listen(listenCtx); return nil })
 	defer func() {

@@ -1,13 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -35,24 +35,31 @@ func (w *web) magnet(ctx context.Context, in string) ([]*target, error) {
 	if !link.HasInfoHash() {
 		return nil, coded(ExDataErr, errors.New("the magnet link names a public key (xs=urn:btpk) and no torrent: xt=urn:btih is missing"))
 	}
-	for _, u := range slices.Concat(link.Sources, link.Acceptable) {
-		t, err := w.torrentAt(ctx, u, link)
-		if err == nil {
-			out := &target{magnet: &magnet{link}}
-			w.adopt(out, t)
-			return []*target{out}, nil
-		}
-		w.o.Log.Warn("the torrent that the magnet link names cannot be had", zap.String("url", shownInput(u)), zap.Error(err))
+	out := &target{name: link.Name, key: hex.EncodeToString(link.InfoHash[:]), named: link.Peers, magnet: &magnet{link}}
+	if t, _ := w.firstTorrent(ctx, link.Sources, link); t != nil {
+		w.adopt(out, t)
+		return []*target{out}, nil
 	}
-	if len(link.Trackers)+len(w.o.Trackers)+len(link.Peers) == 0 {
-		return nil, coded(ExUnavailable, errors.New("the magnet link names no tracker (tr) and no peer (x.pe), and there is no DHT here: add one, or -bt-tracker"))
-	}
-	out := &target{name: link.Name, key: hex.EncodeToString(link.InfoHash[:]), magnet: &magnet{link}}
 	if names.ReleaseName(out.name) != nil {
 		out.name = out.key
 	}
 	out.identity = out.key
 	return []*target{out}, nil
+}
+
+// firstTorrent gets the magnet link's torrent from the first URL that has it.
+func (w *web) firstTorrent(ctx context.Context, urls []string, link *torrentfile.Magnet) (_ *torrentfile.Torrent, errs error) {
+	for _, u := range urls {
+		t, err := w.torrentAt(ctx, u, link)
+		if err == nil {
+			return t, nil
+		}
+		errs = errors.Join(errs, err)
+		if ctx.Err() == nil {
+			w.o.Log.Warn("the torrent that the magnet link names cannot be had", zap.String("url", shownInput(u)), zap.Error(err))
+		}
+	}
+	return nil, errs
 }
 
 func (w *web) torrentAt(ctx context.Context, u string, link *torrentfile.Magnet) (*torrentfile.Torrent, error) {
@@ -71,13 +78,13 @@ func (w *web) torrentAt(ctx context.Context, u string, link *torrentfile.Magnet)
 
 // adopt makes a magnet's target one of its torrent.
 func (w *web) adopt(out *target, t *torrentfile.Torrent) {
-	link, peers := out.magnet.link, out.peers
+	link, peers, named := out.magnet.link, out.peers, out.named
 	for _, tr := range link.Trackers {
 		t.Announce = append(t.Announce, []string{tr})
 	}
 	t.WebSeeds = append(t.WebSeeds, link.WebSeeds...)
 	*out = *w.torrentTarget(t)
-	out.peers, out.only = peers, link.Select
+	out.peers, out.named, out.only = peers, named, link.Select
 	w.restrict(out)
 }
 
@@ -89,47 +96,52 @@ func (d *download) resolve(ctx context.Context) error {
 	}
 	d.note("asking peers for the torrent")
 	f, err := swarm.NewInfoFetch(swarm.InfoConfig{InfoHash: t.magnet.link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port, Encryption: d.fetch.encryption,
+		DHTPort: d.fetch.dhtPort, OnDHTNode: d.fetch.dhtNode,
 		AllowPeer: d.fetch.allowPeer, KeptOut: d.fetch.keptOut, Dial: d.fetch.dial, Version: "distd " + d.fetch.o.Version, Log: d.log.Named("swarm")})
 	if err != nil {
 		return err
 	}
-	info, err := d.askPeers(ctx, f)
+	tor, err := d.ask(ctx, f)
 	if err != nil {
 		return err
-	}
-	tor, err := torrentfile.ParseInfo(info)
-	if err != nil {
-		return &codedError{ExDataErr, err}
 	}
 	d.mu.Lock()
 	t.peers = f.Peers()
+	if tor.Private {
+		t.peers = f.Peers(swarm.SourceTracker, swarm.SourceMagnet)
+	}
 	d.fetch.web.adopt(t, tor)
 	d.mu.Unlock()
-	if err := d.fetch.takeName(t); err != nil {
-		return err
-	}
-	return nil
+	return d.fetch.takeName(t)
 }
 
-// askPeers runs the question for the torrent's info, with what finds peers beside
-// it.
-func (d *download) askPeers(ctx context.Context, f *swarm.InfoFetch) ([]byte, error) {
+// asked says whether there is anybody to ask for the magnet link's torrent.
+func (d *download) asked() bool {
+	t, f := d.target, d.fetch
+	return len(t.named)+len(f.magnetTiers(t.magnet.link)) > 0 || f.dht != nil || f.lsd != nil
+}
+
+// ask gets the magnet link's torrent from peers or, when all else fails, from the
+// servers that the link names for that.
+func (d *download) ask(ctx context.Context, f *swarm.InfoFetch) (*torrentfile.Torrent, error) {
+	link := d.target.magnet.link
+	if !d.asked() {
+		t, err := d.fetch.web.firstTorrent(ctx, link.Acceptable, link)
+		if t == nil && err == nil {
+			err = errors.New("the magnet link names no tracker (tr) and no peer (x.pe): add one, or name a tracker with -bt-tracker, or a node of the DHT with -dht=HOST:PORT, or look on the link with -lsd")
+		}
+		return t, coded(ExUnavailable, err)
+	}
 	workCtx, stop := context.WithCancelCause(ctx)
 	var work errgroup.Group
-	defer func() { stop(nil); _ = work.Wait() }()
-	link := d.target.magnet.link
-	for _, p := range link.Peers {
-		work.Go(func() error { f.AddPeers("magnet", d.lookUp(workCtx, p)); return nil })
-	}
-	if tiers := d.fetch.magnetTiers(link); len(tiers) > 0 && d.fetch.port != 0 {
-		a := tracker.NewAnnouncer(tracker.AnnouncerConfig{
-			Tiers: tiers, InfoHash: link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port,
-			// How much is missing is not known yet; something is.
-			Stats: func() tracker.Stats { return tracker.Stats{Left: torrentfile.MinPieceLength} },
-			Peers: func(addrs []netip.AddrPort) { f.AddPeers(swarm.SourceTracker, addrs) }, Local: d.fetch.local, HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
-		})
-		work.Go(func() error { return ignoreCancel(a.Run(workCtx)) })
-	}
+	var last *torrentfile.Torrent
+	work.Go(func() error {
+		if last = d.lastResort(workCtx, link); last != nil {
+			stop(nil)
+		}
+		return nil
+	})
+	d.findInfo(workCtx, &work, f)
 	if limit := d.fetch.o.StopTimeout; limit > 0 {
 		timer := time.AfterFunc(limit, func() {
 			stop(&codedError{ExUnavailable, fmt.Errorf("no peer has sent the torrent's info for %v", limit)})
@@ -140,7 +152,49 @@ func (d *download) askPeers(ctx context.Context, f *swarm.InfoFetch) ([]byte, er
 	if err != nil && ctx.Err() == nil {
 		err = context.Cause(workCtx)
 	}
-	return info, err
+	stop(nil)
+	_ = work.Wait()
+	switch {
+	case last != nil:
+		return last, nil
+	case err != nil:
+		return nil, err
+	}
+	tor, err := torrentfile.ParseInfo(info)
+	return tor, coded(ExDataErr, err)
+}
+
+// lastResort gets the torrent from the link's acceptable sources once nobody else
+// has given it for some time; nil when ctx ends before.
+func (d *download) lastResort(ctx context.Context, link *torrentfile.Magnet) *torrentfile.Torrent {
+	for len(link.Acceptable) > 0 {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(cmp.Or(d.fetch.o.lastResort, torrentGrace)):
+		}
+		if t, _ := d.fetch.web.firstTorrent(ctx, link.Acceptable, link); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// findInfo runs what finds peers that may have the torrent's info, until ctx ends.
+func (d *download) findInfo(ctx context.Context, g *errgroup.Group, f *swarm.InfoFetch) {
+	link := d.target.magnet.link
+	d.findPeers(ctx, g, link.InfoHash, false, f.AddPeers)
+	tiers := d.fetch.magnetTiers(link)
+	if len(tiers) == 0 || d.fetch.port == 0 {
+		return
+	}
+	a := tracker.NewAnnouncer(tracker.AnnouncerConfig{
+		Tiers: tiers, InfoHash: link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port,
+		// How much is missing is not known yet; something is.
+		Stats: func() tracker.Stats { return tracker.Stats{Left: torrentfile.MinPieceLength} },
+		Peers: func(addrs []netip.AddrPort) { f.AddPeers(swarm.SourceTracker, addrs) }, Local: d.fetch.local, HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),
+	})
+	g.Go(func() error { return ignoreCancel(a.Run(ctx)) })
 }
 
 func (f *fetch) magnetTiers(link *torrentfile.Magnet) (tiers [][]string) {

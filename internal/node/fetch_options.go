@@ -31,6 +31,13 @@ type FetchOptions struct {
 	// ZoneNet has the networks in which peers may be; none is all.
 	ZoneNet []netip.Prefix
 
+	DHT     FetchDHT
+	LSD     bool // peers on the link are looked for, and told of this one
+	follows bool // the command is that of Follow
+	// lastResort is how long others are asked for a magnet link's torrent before its
+	// acceptable sources are; 0 is torrentGrace.
+	lastResort time.Duration
+
 	// SeedRatio ends seeding when so many times the size was sent; 0 is never.
 	SeedRatio float64
 	// SeedTime ends seeding after that time; negative is never, 0 at once.

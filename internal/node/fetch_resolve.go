@@ -35,6 +35,7 @@ type target struct {
 	mirrors  []httpfetch.Mirror
 	trackers [][]string
 	peers    []netip.AddrPort // that are known from the start
+	named    []string         // HOST:PORT of peers that a link names
 	identity string
 	magnet   *magnet            // what it is must be asked of peers still
 	only     torrentfile.Ranges // of the layout's files, by the magnet link or the metalink; none is all

@@ -18,7 +18,6 @@ import (
 	"distd/internal/manifest"
 	"distd/internal/peerbook"
 	"distd/internal/store"
-	"distd/internal/zone"
 	"distd/pkg/dht"
 	"distd/pkg/lsd"
 	"distd/pkg/swarm"
@@ -29,10 +28,9 @@ import (
 // channels' news where no upstream tells of them. Each of its sources may be
 // missing or dead: the others do not wait for it.
 type finder struct {
+	ways
 	node *Node
 	log  *zap.Logger
-	dht  *dht.Node // nil: none
-	lsd  *lsd.Node // nil: none
 	book *peerbook.Book
 
 	heard atomic.Int64 // releases taken up from what nodes of the zone said
@@ -68,12 +66,7 @@ func (n *Node) newFinder(cfg *config.Config) (_ *finder, err error) {
 	if f.book, err = peerbook.Open(filepath.Join(state, "peers.json"), f.log); err != nil {
 		return nil, err
 	}
-	// What reaches beyond the datacenter by itself stays on private networks where
-	// nobody has said which ones the zone has.
-	near := n.fence
-	if len(near.Nets()) == 0 {
-		near = zone.Private(n.fence.Name(), f.log)
-	}
+	near := nearBy(n.fence, f.log)
 	if nodes, on, public := cfg.DHTNodes(); on && n.dhtConn != nil {
 		allow := near.Allows
 		if public {
@@ -104,11 +97,8 @@ func (f *finder) run(ctx context.Context) error {
 		for _, ap := range f.book.Peers("", maxRemembered) {
 			f.dht.AddNode(ap) // a distd has its DHT at the port of its peers
 		}
-		g.Go(func() error { return f.dht.Run(ctx) })
 	}
-	if f.lsd != nil {
-		g.Go(func() error { return f.lsd.Run(ctx) })
-	}
+	f.ways.run(ctx, g)
 	g.Go(func() error { f.book.Run(ctx); return ctx.Err() })
 	g.Go(func() error { return f.note(ctx) })
 	if len(f.node.cfg.Load().Peer) > 0 {
@@ -128,21 +118,12 @@ func (f *finder) watch(ih [20]byte, channel string, port uint16, add func(source
 	f.mu.Unlock()
 	add(swarm.SourceConfigured, configured)
 	add(swarm.SourceDisk, f.book.Peers(channel, maxRemembered))
-	stops := []func(){func() {
+	leave := f.keep(ih, port, add)
+	return func() {
+		leave()
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.watchers, w)
-	}}
-	if f.dht != nil {
-		stops = append(stops, f.dht.Keep(ih, port, func(addrs []netip.AddrPort) { add(swarm.SourceDHT, addrs) }))
-	}
-	if f.lsd != nil && port != 0 {
-		stops = append(stops, f.lsd.Keep(ih, func(ap netip.AddrPort) { add(swarm.SourceLSD, []netip.AddrPort{ap}) }))
-	}
-	return func() {
-		for _, stop := range stops {
-			stop()
-		}
 	}
 }
 

@@ -116,6 +116,20 @@ func (n *Node) recall() {
 	}
 }
 
+// ReadNodes returns the nodes that a NodesFile has. An error that is not
+// fs.ErrNotExist means that the file is another program's, or damaged.
+func ReadNodes(path string) ([]netip.AddrPort, error) {
+	f, err := readNodesFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("dht: read nodes from %s: %w", path, err)
+	}
+	out := make([]netip.AddrPort, len(f.nodes))
+	for i, n := range f.nodes {
+		out[i] = n.addr
+	}
+	return out, nil
+}
+
 func readNodesFile(path string) (nodesFile, error) {
 	file, err := os.Open(path)
 	if err != nil {

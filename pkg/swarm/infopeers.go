@@ -3,6 +3,7 @@ package swarm
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +30,7 @@ const (
 // infoPeer is an address that may have what is sought.
 type infoPeer struct {
 	ap       netip.AddrPort
+	source   string
 	tried    time.Time
 	due      time.Time
 	failures int
@@ -80,7 +82,7 @@ func (f *InfoFetch) note(source string, ap netip.AddrPort, now time.Time) {
 	if f.peers[ap] != nil || len(f.order) >= maxAddrs || ap.Port() == 0 || !f.e.allows(source, ap) {
 		return
 	}
-	p := &infoPeer{ap: ap, due: now}
+	p := &infoPeer{ap: ap, source: source, due: now}
 	f.peers[ap] = p
 	f.order = append(f.order, p)
 }
@@ -89,13 +91,15 @@ func unmapped(ap netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// Peers are the addresses that are known, for who fetches the content next.
-func (f *InfoFetch) Peers() []netip.AddrPort {
+// Peers are the addresses that are known, for who fetches the content next: those
+// that one of the sources named first, or all when none is given.
+func (f *InfoFetch) Peers(sources ...string) (out []netip.AddrPort) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out := make([]netip.AddrPort, len(f.order))
-	for i, p := range f.order {
-		out[i] = p.ap
+	for _, p := range f.order {
+		if len(sources) == 0 || slices.Contains(sources, p.source) {
+			out = append(out, p.ap)
+		}
 	}
 	return out
 }
