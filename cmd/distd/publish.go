@@ -26,6 +26,7 @@ func publishCommand() *cli.Command {
 			&cli.StringFlag{Name: "channel", Usage: "`NAME` of the channel", Required: true},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the release (default: the path's last element)"},
 			&cli.BoolFlag{Name: "in-place", Usage: "take no copy: link the files; they must not be changed afterwards"},
+			&cli.BoolFlag{Name: "checksum", Usage: "read all files, also those whose size, inode and times are as they were at the publish before"},
 			&cli.BoolFlag{Name: "md5", Usage: "also compute MD5 sums, for old metalink clients"},
 			&cli.StringFlag{Name: "piece-length", Usage: "`SIZE` of a piece, a power of two (default: some 1,000 to 4,000 pieces)"},
 			&cli.StringSliceFlag{Name: "announce", Usage: "tracker `URL` for the torrent, one tier each; may be repeated"},
@@ -49,7 +50,7 @@ func runPublish(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	req := node.PublishRequest{
-		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"),
+		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"), Checksum: cmd.Bool("checksum"),
 		Announce: cmd.StringSlice("announce"), Mirrors: cmd.StringSlice("mirror"), KeyFile: cmd.String("key-file"),
 	}
 	if text := cmd.String("piece-length"); text != "" {

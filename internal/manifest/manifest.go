@@ -168,6 +168,15 @@ func (m *Manifest) ContentPath(path string) string {
 	return m.Name + "/" + path
 }
 
+// FileIndex returns the index in Files of a path, -1 when there is none.
+func (m *Manifest) FileIndex(path string) int {
+	i, ok := slices.BinarySearchFunc(m.Files, path, func(f File, p string) int { return strings.Compare(f.Path, p) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
 // PieceHash returns the SHA-256 of piece i.
 func (m *Manifest) PieceHash(i int) [sha256.Size]byte {
 	return [sha256.Size]byte(m.Pieces[i*sha256.Size:])

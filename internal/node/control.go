@@ -103,6 +103,7 @@ type PublishRequest struct {
 	Name        string   `json:"name,omitempty"`
 	InPlace     bool     `json:"in_place,omitempty"`
 	MD5         bool     `json:"md5,omitempty"`
+	Checksum    bool     `json:"checksum,omitempty"` // read all files
 	PieceLength int64    `json:"piece_length,omitempty"`
 	Announce    []string `json:"announce,omitempty"`
 	Mirrors     []string `json:"mirrors,omitempty"`
@@ -268,7 +269,7 @@ func OpenExisting(dir string) (*store.Store, error) {
 // PublishOptions joins a request with the configuration of the master; cfg may
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
-	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, PieceLength: req.PieceLength, After: req.After, DeltaBases: config.Default().Deltas}
+	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, Checksum: req.Checksum, PieceLength: req.PieceLength, After: req.After, DeltaBases: config.Default().Deltas}
 	if w := req.watched; w != nil {
 		o.LeaveOut, o.Confirm, o.SkipUnreadable = w.LeaveOut, w.Confirm, cfg.WatchUnreadable == "skip"
 	}

@@ -17,9 +17,10 @@ func newChunking(total int64) (*chunking, error) {
 	return &chunking{chunker: c, class: class, files: map[int][]delta.Chunk{}}, err
 }
 
-// take cuts the next part of the source.
+// take cuts the next part of the source. A file of which only a part is read, for
+// the sake of its pieces, has its chunks in the index of the release before.
 func (c *chunking) take(e *entry, s *segment) {
-	if e.stat.size <= delta.Large {
+	if e.stat.size <= delta.Large || s.part {
 		return
 	}
 	_, _ = c.chunker.Write(s.data) // it does not fail
@@ -28,11 +29,22 @@ func (c *chunking) take(e *entry, s *segment) {
 	}
 }
 
-// index is what was cut, with the hashes of the files.
-func (c *chunking) index(sums []fileSums) *delta.Index {
+// index is what was cut, with the hashes of the files, and what old has of those
+// that were not read.
+func (c *chunking) index(sums []fileSums, old *delta.Index) *delta.Index {
+	before := map[[32]byte][]delta.Chunk{}
+	if old != nil && old.Class == c.class {
+		for _, f := range old.Files {
+			before[f.SHA256] = f.Chunks
+		}
+	}
 	x := &delta.Index{Class: c.class}
 	for i := range sums {
-		if chunks := c.files[i]; chunks != nil {
+		chunks := c.files[i]
+		if chunks == nil && len(sums[i].sha256) == len([32]byte{}) { // not a symlink
+			chunks = before[[32]byte(sums[i].sha256)]
+		}
+		if chunks != nil {
 			x.Files = append(x.Files, delta.Chunked{SHA256: [32]byte(sums[i].sha256), Chunks: chunks})
 		}
 	}

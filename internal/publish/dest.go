@@ -34,6 +34,7 @@ type destination struct {
 	dir  string   // its path, for messages
 	src  *source
 	room func(need int64) // may be nil
+	need int64            // bytes of the files that come from the source
 	// method changes from Reflink to Copy when the file system cannot. Only
 	// the goroutine that reads the source looks at it.
 	method Method
@@ -101,16 +102,16 @@ func (d *destination) begin(in *os.File, e *entry) (*os.File, error) {
 // checkSpace refuses to begin a copy that cannot end.
 func (d *destination) checkSpace() error {
 	if d.room != nil {
-		d.room(d.src.total)
+		d.room(d.need)
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return &fs.PathError{Op: "statfs", Path: d.dir, Err: err}
 	}
 	free := uint64(st.Bavail) * uint64(st.Bsize) //nolint:unconvert // their widths differ between platforms
-	if free < uint64(d.src.total) {
-		return fmt.Errorf("%w: the release has %s, and %s are free where %s lies: free some, keep fewer releases, or use -in-place",
-			unix.ENOSPC, humanize.IBytes(uint64(d.src.total)), humanize.IBytes(free), d.dir)
+	if free < uint64(d.need) {
+		return fmt.Errorf("%w: what is to be copied has %s, and %s are free where %s lies: free some, keep fewer releases, or use -in-place",
+			unix.ENOSPC, humanize.IBytes(uint64(d.need)), humanize.IBytes(free), d.dir)
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type hasher struct {
 	md5         bool
 	progress    func(done, total int64)
 	chunking    *chunking // nil: none
+	taken       *takeover // what need not be read; nil: nothing
 
 	sums   sums
 	free   chan *chunk
@@ -78,6 +79,7 @@ type segment struct {
 	data  []byte
 	whole bool // it is all of the file
 	last  bool // it ends the file
+	part  bool // not all of the file is read, and the file's hash is known
 	copy  bool // it is to be written to the copy
 }
 
@@ -116,9 +118,12 @@ func (h *hasher) run(ctx context.Context) (*sums, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if h.src.total == 0 {
-		h.report(0)
+	if h.taken != nil {
+		if err := h.taken.complete(&h.sums); err != nil {
+			return nil, err
+		}
 	}
+	h.report(0)
 	return &h.sums, nil
 }
 
@@ -149,7 +154,7 @@ func (h *hasher) addChain(ctx context.Context, g *errgroup.Group, do func(*segme
 // fileHash returns the work of a chain that hashes files that span chunks.
 func (h *hasher) fileHash(sum hash.Hash, put func(*fileSums, []byte)) func(*segment) error {
 	return func(s *segment) error {
-		if s.whole {
+		if s.whole || s.part {
 			return nil
 		}
 		_, _ = sum.Write(s.data) // hashes do not fail

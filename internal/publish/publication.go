@@ -27,6 +27,7 @@ type publication struct {
 	work *workspace
 
 	chunks *delta.Index // of what is being published; nil: none are wanted
+	rec    *record      // of the publish before, of the same source; nil: none
 }
 
 func (p *publication) run(ctx context.Context) (*Result, error) {
@@ -44,22 +45,32 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	sums, method, err := p.take(ctx, src, m.PieceLength)
+	known := p.findUnchanged(src)
+	if known != nil && known.all(src) && !p.Force {
+		setSums(m, known.sums)
+		if r := p.unchanged(m); r != nil {
+			return p.nothingNew(r, src, known.sums), nil
+		}
+	}
+	sums, method, err := p.take(ctx, src, m, known)
+	if errors.Is(err, errStale) {
+		p.Log.Warn("nothing can be taken over from an earlier release: all files are read", zap.String("release", known.from.ID), zap.Error(err))
+		if err = p.work.reset(); err != nil {
+			return nil, err
+		}
+		known = nil
+		sums, method, err = p.take(ctx, src, m, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if err := src.verify(ctx); err != nil {
 		return nil, err
 	}
-	for i, s := range sums.files {
-		m.Files[i].SHA256, m.Files[i].MD5 = hex.EncodeToString(s.sha256), hex.EncodeToString(s.md5)
-	}
+	setSums(m, sums.files)
 	m.Pieces = sums.sha256
 	if r := p.unchanged(m); r != nil && !p.Force {
-		p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
-		res := p.result(r)
-		res.Unchanged, res.Unreadable = true, src.skipped.total
-		return res, nil
+		return p.nothingNew(r, src, sums.files), nil
 	}
 	if p.Confirm != nil {
 		if err := p.Confirm(); err != nil {
@@ -84,7 +95,37 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	}
 	res := p.result(r)
 	res.Method, res.Unreadable = method, src.skipped.total
+	if known != nil {
+		res.Kept = known.count
+	}
+	p.keepRecord(src, r, sums.files)
 	return res, nil
+}
+
+func setSums(m *manifest.Manifest, sums []fileSums) {
+	for i, s := range sums {
+		m.Files[i].SHA256, m.Files[i].MD5 = hex.EncodeToString(s.sha256), hex.EncodeToString(s.md5)
+	}
+}
+
+// nothingNew is the result when the newest release has the content already.
+func (p *publication) nothingNew(r *store.Release, src *source, sums []fileSums) *Result {
+	p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
+	res := p.result(r)
+	res.Unchanged, res.Unreadable = true, src.skipped.total
+	p.keepRecord(src, r, sums)
+	return res
+}
+
+// keepRecord notes what the source is like whose content the release has.
+func (p *publication) keepRecord(src *source, r *store.Release, sums []fileSums) {
+	rec := recordOf(src, r.ID, sums)
+	if p.rec != nil && p.rec.equal(rec) {
+		return
+	}
+	if err := rec.save(p.st, p.Channel); err != nil {
+		p.Log.Warn("cannot note what the source is like: the next publish reads all of it", zap.String("channel", p.Channel), zap.Error(err))
+	}
 }
 
 // describe begins the manifest with all that is known before reading.
@@ -133,17 +174,25 @@ func (p *publication) describe(src *source) (*manifest.Manifest, error) {
 
 func mtime(e entry) int64 { return min(max(e.stat.mtime.sec, manifest.MinMTime), manifest.MaxMTime) }
 
-// take reads the source and puts its content into the workspace.
-func (p *publication) take(ctx context.Context, src *source, pieceLength int64) (*sums, Method, error) {
+// take reads the source and puts its content, which m describes, into the
+// workspace. What is known comes from an earlier release.
+func (p *publication) take(ctx context.Context, src *source, m *manifest.Manifest, known *takeover) (*sums, Method, error) {
+	need := src.total
+	if known != nil {
+		if err := known.matchPieces(m); err != nil {
+			return nil, "", fmt.Errorf("%w: %w", errStale, err)
+		}
+		need -= known.bytes
+	}
 	root, dir, err := p.work.content()
 	if err != nil {
 		return nil, "", err
 	}
-	dst := &destination{root: root, dir: dir, src: src, room: p.MakeRoom, method: Reflink, folders: folders{top: root}}
+	dst := &destination{root: root, dir: dir, src: src, need: need, room: p.MakeRoom, method: Reflink, folders: folders{top: root}}
 	if p.InPlace {
 		dst.method = InPlace
 	}
-	h := &hasher{src: src, dst: dst, pieceLength: pieceLength, md5: p.MD5, progress: p.Progress}
+	h := &hasher{src: src, dst: dst, pieceLength: m.PieceLength, md5: p.MD5, progress: p.Progress, taken: known}
 	var s *sums
 	if p.DeltaBases > 0 {
 		if h.chunking, err = newChunking(src.total); err != nil {
@@ -154,7 +203,10 @@ func (p *publication) take(ctx context.Context, src *source, pieceLength int64) 
 		s, err = h.run(ctx)
 	}
 	if err == nil && h.chunking != nil {
-		p.chunks = h.chunking.index(s.files)
+		p.chunks = h.chunking.index(s.files, known.chunks(p.Log))
+	}
+	if err == nil && known != nil {
+		err = known.fill(ctx, p, m)
 	}
 	if cerr := dst.close(); err == nil {
 		err = cerr

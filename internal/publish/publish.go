@@ -76,6 +76,9 @@ type Options struct {
 	// DeltaBases is for how many of the channel's releases before this one a delta
 	// pack is made, where it saves something; 0: none.
 	DeltaBases int
+	// Checksum reads all files, also those whose size and times are those with
+	// which they were read by the publish before.
+	Checksum bool
 	// Force makes a new release even when nothing has changed.
 	Force bool
 
@@ -91,16 +94,19 @@ type Options struct {
 
 // Result says what was published.
 type Result struct {
-	ID          string `json:"id"`
-	Channel     string `json:"channel"`
-	Name        string `json:"name"`
-	InfoHash    string `json:"infohash"`
-	Dir         string `json:"dir"` // the release's folder
-	Serial      uint64 `json:"serial"`
-	Size        int64  `json:"size"` // bytes
-	Files       int    `json:"files"`
-	Pieces      int    `json:"pieces"`
-	PieceLength int64  `json:"piece_length"` // bytes
+	ID       string `json:"id"`
+	Channel  string `json:"channel"`
+	Name     string `json:"name"`
+	InfoHash string `json:"infohash"`
+	Dir      string `json:"dir"` // the release's folder
+	Serial   uint64 `json:"serial"`
+	Size     int64  `json:"size"` // bytes
+	Files    int    `json:"files"`
+	Pieces   int    `json:"pieces"`
+	// Kept is how many files were as they had been at the publish before, and so
+	// were taken from its release. They are not in what Method speaks of.
+	Kept        int   `json:"kept"`
+	PieceLength int64 `json:"piece_length"` // bytes
 	// Method says how the bytes were taken over.
 	Method Method `json:"method,omitempty"`
 	// Unchanged says that the channel's newest release has this content

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -195,11 +193,9 @@ func orNone(list []string) string {
 // linkContent fills the workspace with the files of a release. What is in no
 // piece, and folders without files, the store makes.
 func (p *publication) linkContent(ctx context.Context, from *store.Release) error {
-	base, err := filepath.Rel(p.st.Dir(), from.ContentRoot())
-	if err != nil {
-		return err
-	}
-	root, made := p.st.Root(), map[string]bool{}
+	l := newLinker(p.st, from)
+	defer l.close()
+	made := map[string]bool{}
 	for _, f := range from.Manifest.Files {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -209,39 +205,18 @@ func (p *publication) linkContent(ctx context.Context, from *store.Release) erro
 		}
 		name := from.Manifest.ContentPath(f.Path)
 		if dir := path.Join(contentDir, path.Dir(name)); !made[dir] {
-			if err := root.MkdirAll(dir, 0o700); err != nil {
+			if err := p.st.Root().MkdirAll(dir, 0o700); err != nil {
 				return err
 			}
 			made[dir] = true
 		}
-		src, dst := path.Join(filepath.ToSlash(base), name), path.Join(contentDir, name)
-		err := root.Link(src, dst)
+		err := l.take(name, name, true)
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("release %d is damaged: publish its content anew: %w", from.Manifest.Serial, err)
-		}
-		if err != nil {
-			err = copyWithin(root, src, dst) // no hard links here
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// copyWithin copies a file, sharing its blocks where the file system can.
-func copyWithin(root *os.Root, from, to string) error {
-	src, err := root.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = src.Close() }()
-	dst, err := root.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if cloneFile(dst, src) != nil {
-		_, err = dst.ReadFrom(src)
-	}
-	return errors.Join(err, dst.Close())
 }

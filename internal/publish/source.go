@@ -17,6 +17,7 @@ import (
 // source is what is being published: a file or the tree below a folder.
 type source struct {
 	path string   // as the operator knows it, for messages
+	real string   // the same without symlinks
 	root *os.Root // the folder, or the one that the file lies in
 	kind manifest.Kind
 	scope
@@ -28,6 +29,8 @@ type source struct {
 	skipped     problems // what was left out as it may not be read
 	total       int64    // bytes of the regular files
 	stripped    int      // files and folders whose set-ID or sticky bits are left out
+	// scanned is when the listing began.
+	scanned time.Time
 }
 
 // scope says what of a source is published.
@@ -81,7 +84,7 @@ func openSource(ctx context.Context, path, name string, sc scope) (*source, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &source{path: path, kind: manifest.KindTree, name: name, scope: sc}
+	s := &source{path: path, real: abs, kind: manifest.KindTree, name: name, scope: sc}
 	folder := abs
 	switch {
 	case st.Mode().IsRegular():
@@ -129,6 +132,7 @@ func (s *source) settle(ctx context.Context, base string) error {
 // scan lists the source.
 func (s *source) scan(ctx context.Context, base string) error {
 	w := &walk{ctx: ctx, src: s}
+	s.scanned = time.Now()
 	if err := w.run(base); err != nil {
 		return err
 	}
