@@ -1,15 +1,19 @@
 package integration
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"distd/internal/node"
 )
 
 // TestService runs the units under a systemd of their own, in namespaces where
@@ -40,6 +44,10 @@ cp %[1]s/distd /run/distd/
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs -o mode=755 tmpfs /var/lib
 ip link set lo up
+ip link add link0 type veth peer name link1
+ip addr add 10.9.0.1/24 dev link0
+ip link set link0 up
+ip link set link1 up
 exec %[2]s --system --unit=test.target --log-target=console --show-status=no
 `, dir, systemd)
 	p := start(t, "unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child=KILL", "--propagation", "private", "bash", "-c", script)
@@ -61,6 +69,16 @@ exec %[2]s --system --unit=test.target --log-target=console --show-status=no
 	await(t, 10*time.Second, "the master is ready", func() bool {
 		out, _ := inside("curl", "-s", "http://127.0.0.1:8443/readyz")
 		return strings.HasPrefix(out, "ok")
+	})
+	// Local discovery asks the kernel for the interfaces, which a unit may forbid.
+	await(t, 10*time.Second, "the leaf uses the link for local discovery, and its DHT has an answer", func() bool {
+		out, _ := inside("/run/distd/distd", "status", "-json", "-dir=/var/lib/distd-leaf")
+		var s node.Status
+		if json.Unmarshal([]byte(out), &s) != nil {
+			return false
+		}
+		return slices.ContainsFunc(s.Sources, func(s node.SourceStatus) bool { return s.Name == "lsd" && strings.Contains(s.Detail, "link0") }) &&
+			slices.ContainsFunc(s.Sources, func(s node.SourceStatus) bool { return s.Name == "dht" && s.Alive })
 	})
 	if out, err := inside("systemctl", "reload", "distd-master"); err != nil || show("master", "ActiveState") != "active" {
 		t.Errorf("reload: %s, %v", out, err)
@@ -87,7 +105,7 @@ func forTest(unit string) string {
 	if strings.Contains(unit, "-role=seed") {
 		flags = "-listen=127.0.0.1:6969 -peer-listen=127.0.0.1:6881 -master=http://127.0.0.1:8443"
 	} else if strings.Contains(unit, "-role=leaf") {
-		flags = "-peer-listen=127.0.0.1:6882 -seed=http://127.0.0.1:6969"
+		flags = "-peer-listen=127.0.0.1:6882 -seed=http://127.0.0.1:6969 -lsd -dht=127.0.0.1:6881"
 	}
 	role := unit[strings.Index(unit, "-role=")+len("-role="):][:4]
 	return strings.NewReplacer(
