@@ -16,7 +16,7 @@ import (
 func publishCommand() *cli.Command {
 	return &cli.Command{
 		Name: "publish", Usage: "publish a file or folder as the next release of a channel", ArgsUsage: "PATH",
-		UsageText: "distd publish [-dir=/srv/distd] -channel=web PATH\ndistd publish -to=s3://bucket/prefix -channel=web PATH",
+		UsageText: "distd publish [-dir=/srv/distd] -channel=web PATH\ndistd publish -n -channel=web PATH      only show what would change\ndistd publish -to=s3://bucket/prefix -channel=web PATH",
 		Description: "A running master of the folder does it; when none runs, this command does, and a master\n" +
 			"that is started later serves the release. Publishing the same content again changes nothing.\n\n" +
 			"With -to the release is put into an S3-compatible bucket too, which seeds can follow instead of a\n" +
@@ -26,6 +26,8 @@ func publishCommand() *cli.Command {
 			&cli.StringFlag{Name: "channel", Usage: "`NAME` of the channel", Required: true},
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the release (default: the path's last element)"},
 			&cli.BoolFlag{Name: "in-place", Usage: "take no copy: link the files; they must not be changed afterwards"},
+			&cli.BoolFlag{Name: "n", Usage: "show what would change against the newest release, and publish nothing"},
+			&cli.StringFlag{Name: "max-delete", Usage: "publish only if no more files than this are deleted: `NUMBER`, such as 500, or a share such as 30%, or none (default: the master's max_delete)"},
 			&cli.BoolFlag{Name: "checksum", Usage: "read all files, also those whose size, inode and times are as they were at the publish before"},
 			&cli.BoolFlag{Name: "md5", Usage: "also compute MD5 sums, for old metalink clients"},
 			&cli.StringFlag{Name: "piece-length", Usage: "`SIZE` of a piece, a power of two (default: some 1,000 to 4,000 pieces)"},
@@ -50,7 +52,7 @@ func runPublish(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	req := node.PublishRequest{
-		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"), Checksum: cmd.Bool("checksum"),
+		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"), Checksum: cmd.Bool("checksum"), MaxDelete: cmd.String("max-delete"),
 		Announce: cmd.StringSlice("announce"), Mirrors: cmd.StringSlice("mirror"), KeyFile: cmd.String("key-file"),
 	}
 	if text := cmd.String("piece-length"); text != "" {
@@ -59,6 +61,9 @@ func runPublish(ctx context.Context, cmd *cli.Command) error {
 			return usagef("piece-length %q is not a size such as 256KiB", text)
 		}
 		req.PieceLength = int64(n)
+	}
+	if cmd.Bool("n") {
+		return planPublish(ctx, cmd, req)
 	}
 	local := func(ctx context.Context, req node.PublishRequest) (*publish.Result, error) {
 		b := newBar(cmd.Root().ErrWriter, filepath.Base(path))

@@ -187,7 +187,10 @@ func (c *Config) checkPublishing() error {
 			return fmt.Errorf("announce %q is not an http, https or udp URL", a)
 		}
 	}
-	_, err := ParseMirrors(c.Mirror)
+	if _, err := ParseMirrors(c.Mirror); err != nil {
+		return err
+	}
+	_, err := ParseDeletions(c.MaxDelete)
 	return err
 }
 

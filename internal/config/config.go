@@ -103,6 +103,8 @@ type Config struct {
 	WatchMarker     string        `koanf:"watch_marker" usage:"name of a file in the watched folder, such as .publish, that is made or touched when a change is complete; with it nothing else publishes"`
 	WatchUnreadable string        `koanf:"watch_unreadable" usage:"what to do about files that the master may not read: hold the release back, or skip them"`
 
+	MaxDelete string `koanf:"max_delete" usage:"how many files one publish may delete, a number such as 500 or a share such as 30% of more than 100 files; a publish that deletes more is held back (none: no limit)" reload:"yes"`
+
 	Encryption  string        `koanf:"encryption" usage:"message stream encryption between peers: off, allow or require"`
 	MaxPeers    int           `koanf:"max_peers" usage:"peer connections of this node, at most" reload:"yes"`
 	PerRelease  int           `koanf:"max_peers_per_release" usage:"peer connections of one release, at most" reload:"yes"`
@@ -157,6 +159,7 @@ func Default() Config {
 		MinFree:         Reserve{Bytes: 1 << 30, Percent: 5},
 		Reuse:           "link",
 		Deltas:          2,
+		MaxDelete:       "50%",
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -105,6 +106,8 @@ type PublishRequest struct {
 	MD5         bool     `json:"md5,omitempty"`
 	Checksum    bool     `json:"checksum,omitempty"` // read all files
 	PieceLength int64    `json:"piece_length,omitempty"`
+	MaxDelete   string   `json:"max_delete,omitempty"` // as in the configuration
+	DryRun      bool     `json:"dry_run,omitempty"`    // only say what would change
 	Announce    []string `json:"announce,omitempty"`
 	Mirrors     []string `json:"mirrors,omitempty"`
 	// After is the channel's newest release where this one will be put too.
@@ -121,8 +124,10 @@ type PublishEvent struct {
 	Done   int64           `json:"done,omitempty"`
 	Total  int64           `json:"total,omitempty"`
 	Result *publish.Result `json:"result,omitempty"`
-	Error  string          `json:"error,omitempty"`
-	Code   int             `json:"code,omitempty"` // exit code that goes with the error
+	// Changes is the result of a dry run.
+	Changes *publish.Changes `json:"changes,omitempty"`
+	Error   string           `json:"error,omitempty"`
+	Code    int              `json:"code,omitempty"` // exit code that goes with the error
 }
 
 func (n *Node) controlPublish(w http.ResponseWriter, r *http.Request) {
@@ -132,12 +137,18 @@ func (n *Node) controlPublish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &eventWriter{w: w, c: http.NewResponseController(w)}
-	res, err := n.Publish(r.Context(), req, out.progress)
+	var ev PublishEvent
+	var err error
+	if req.DryRun {
+		ev.Changes, err = n.PlanPublish(r.Context(), req, out.progress)
+	} else {
+		ev.Result, err = n.Publish(r.Context(), req, out.progress)
+	}
 	if err != nil {
 		out.send(PublishEvent{Error: err.Error(), Code: ExitCode(err)})
 		return
 	}
-	out.send(PublishEvent{Result: res})
+	out.send(ev)
 }
 
 // eventWriter writes events as lines of JSON, progress at most ten times a
@@ -276,6 +287,15 @@ func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, er
 	if err := names.Channel(req.Channel); err != nil {
 		return o, coded(ExUsage, err)
 	}
+	maxDelete := req.MaxDelete
+	if cfg != nil {
+		maxDelete = cmp.Or(maxDelete, cfg.MaxDelete)
+	}
+	limit, err := config.ParseDeletions(cmp.Or(maxDelete, config.Default().MaxDelete))
+	if err != nil {
+		return o, coded(ExUsage, err)
+	}
+	o.MaxDelete = (*publish.MaxDelete)(limit)
 	announce, mirrors := req.Announce, req.Mirrors
 	if cfg != nil {
 		o.PublicURL, o.Expires, o.DeltaBases = cfg.PublicURL, cfg.Expires, cfg.Deltas
@@ -334,8 +354,20 @@ func (c *Control) Status(ctx context.Context) (*Status, error) {
 
 // Publish has the daemon publish, and reports progress on the way.
 func (c *Control) Publish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Result, error) {
-	var res *publish.Result
-	err := c.call(ctx, http.MethodPost, "/v1/publish", req, func(d *json.Decoder) error {
+	req.DryRun = false
+	ev, err := c.publish(ctx, req, progress)
+	return ev.Result, err
+}
+
+// PlanPublish has the daemon say what a publish would change.
+func (c *Control) PlanPublish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Changes, error) {
+	req.DryRun = true
+	ev, err := c.publish(ctx, req, progress)
+	return ev.Changes, err
+}
+
+func (c *Control) publish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (last PublishEvent, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/publish", req, func(d *json.Decoder) error {
 		for {
 			var ev PublishEvent
 			if err := d.Decode(&ev); err != nil {
@@ -344,15 +376,15 @@ func (c *Control) Publish(ctx context.Context, req PublishRequest, progress func
 			switch {
 			case ev.Error != "":
 				return &codedError{ev.Code, errors.New(ev.Error)}
-			case ev.Result != nil:
-				res = ev.Result
+			case ev.Result != nil || ev.Changes != nil:
+				last = ev
 				return nil
 			case progress != nil:
 				progress(ev.Done, ev.Total)
 			}
 		}
 	})
-	return res, err
+	return last, err
 }
 
 func (c *Control) call(ctx context.Context, method, path string, body any, read func(*json.Decoder) error) error {

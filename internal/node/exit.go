@@ -110,6 +110,7 @@ func systemCode(err error) int {
 		{metainfo.ErrOutput, ExCantCreat},
 		{publish.ErrSourceChanged, ExTempFail},
 		{publish.ErrBusy, ExTempFail},
+		{publish.ErrManyDeleted, ExDataErr},
 		{publish.ErrNotKept, ExNoInput},
 		{publish.ErrIsNewest, ExUsage},
 		{store.ErrIncomplete, ExDataErr},

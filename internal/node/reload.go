@@ -20,7 +20,7 @@ func (n *Node) Reload(cfg *config.Config) error {
 	old := n.cfg.Load()
 	next := *old
 	next.Hook, next.HookTimeout, next.OnHookFailure = cfg.Hook, cfg.HookTimeout, cfg.OnHookFailure
-	next.Keep, next.Expires, next.LogLevel = cfg.Keep, cfg.Expires, cfg.LogLevel
+	next.Keep, next.Expires, next.MaxDelete, next.LogLevel = cfg.Keep, cfg.Expires, cfg.MaxDelete, cfg.LogLevel
 	next.KeepAge, next.KeepBytes, next.MinFree = cfg.KeepAge, cfg.KeepBytes, cfg.MinFree
 	next.Scrub, next.ScrubRate, next.ScrubRepair = cfg.Scrub, cfg.ScrubRate, cfg.ScrubRepair
 	next.Up, next.Down, next.WANDown, next.ChannelUp, next.ChannelDown = cfg.Up, cfg.Down, cfg.WANDown, cfg.ChannelUp, cfg.ChannelDown

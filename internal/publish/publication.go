@@ -36,7 +36,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := openSource(ctx, p.Path, p.Name, scope{own, p.LeaveOut, p.SkipUnreadable})
+	src, err := openSource(ctx, p.Path, p.Name, p.scope(own))
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,9 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if r := p.unchanged(m); r != nil && !p.Force {
 		return p.nothingNew(r, src, sums.files), nil
 	}
+	if err := Compare(p.newest(), m).Allowed(p.MaxDelete); err != nil {
+		return nil, err
+	}
 	if p.Confirm != nil {
 		if err := p.Confirm(); err != nil {
 			return nil, err
@@ -101,6 +104,9 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	p.keepRecord(src, r, sums.files)
 	return res, nil
 }
+
+// scope says what of the source is published. own is the store's folder.
+func (p *publication) scope(own stat) scope { return scope{own, p.LeaveOut, p.SkipUnreadable} }
 
 func setSums(m *manifest.Manifest, sums []fileSums) {
 	for i, s := range sums {

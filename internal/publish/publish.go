@@ -79,6 +79,8 @@ type Options struct {
 	// Checksum reads all files, also those whose size and times are those with
 	// which they were read by the publish before.
 	Checksum bool
+	// MaxDelete holds back a release that deletes more; nil: none is held back.
+	MaxDelete *MaxDelete
 	// Force makes a new release even when nothing has changed.
 	Force bool
 
@@ -137,6 +139,8 @@ type Result struct {
 // Special files, symlinks that lead out of the source, names that break the
 // rules and files that cannot be read are refused, and so is a source without
 // any file. Set-ID and sticky bits are not published.
+//
+// A release that deletes more files than MaxDelete allows is ErrManyDeleted.
 //
 // When ctx ends while the source is read, nothing is published. Once all is
 // read and found unchanged, only a sync is missing and ctx no longer counts.

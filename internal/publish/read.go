@@ -78,10 +78,7 @@ func (r *reader) file(i int) error {
 	e := &r.src.files[i]
 	in, err := r.open(e.path)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) {
-			return r.src.changed(e.path)
-		}
-		return fmt.Errorf("open %s: %w", e.path, cause(err))
+		return r.src.openError(e, err)
 	}
 	defer func() { _ = in.Close() }()
 	if err := r.same(in, e); err != nil {
@@ -112,6 +109,14 @@ func (r *reader) file(i int) error {
 		return nil // nothing that happens to the source matters any more
 	}
 	return r.same(in, e)
+}
+
+// openError is why a file that was listed cannot be opened.
+func (s *source) openError(e *entry, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) {
+		return s.changed(e.path)
+	}
+	return fmt.Errorf("open %s: %w", e.path, cause(err))
 }
 
 func (r *reader) open(path string) (*os.File, error) {
