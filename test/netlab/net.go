@@ -46,7 +46,7 @@ func (n *Net) sw() string { return n.prefix + "switch" }
 func (n *Net) Close() error {
 	var errs []error
 	for _, h := range n.hosts {
-		errs = append(errs, ip("netns", "del", h.namespace))
+		errs = append(errs, ip("netns", "del", h.namespace), h.forgetFiles())
 	}
 	return errors.Join(append(errs, ip("netns", "del", n.sw()))...)
 }
