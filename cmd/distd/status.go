@@ -128,6 +128,9 @@ func printSource(cmd *cli.Command, s *node.SourceStatus) {
 	if s.Known > 0 {
 		printf(cmd, "; %d of %d addresses from it are connected", s.Peers, s.Known)
 	}
+	for i, why := range slices.Sorted(maps.Keys(s.Refused)) {
+		printf(cmd, "%s%s %s", [...]string{"; refused: ", ", "}[min(i, 1)], humanize.Comma(int64(s.Refused[why])), why)
+	}
 	printf(cmd, "\n")
 }
 

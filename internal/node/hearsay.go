@@ -196,7 +196,9 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 		KeptOut: n.fence.KeptOut, Dial: dialPeers(n.peers), Version: "distd " + n.version, Log: n.log.Named("swarm"),
 		Documents: true, MaxDocuments: manifest.MaxBundles,
 		CheckDocuments: func(data []byte) (err error) {
-			p, got, err = h.check(news.item, data)
+			if p, got, err = h.check(news.item, data); err != nil {
+				h.f.unfit.Add(1)
+			}
 			return err
 		},
 	})

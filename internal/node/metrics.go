@@ -102,6 +102,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	count(descScrubs, n.scrub.read.Load())
 	count(descRepairs, n.scrub.repaired.Load())
+	n.collectSources(ch, s.Sources)
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descBadDelta, n.counters.badDeltas.Load())

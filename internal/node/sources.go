@@ -24,6 +24,11 @@ type SourceStatus struct {
 	Known  int       `json:"known"`          // addresses of peers that it named, of all releases
 	Peers  int       `json:"peers"`          // of these, how many are connected
 	Nodes  []string  `json:"nodes,omitzero"` // of the DHT, that answer
+
+	// Of the DHT and of local discovery: packets, and what was refused, by reason.
+	Received uint64            `json:"packets_received,omitempty"`
+	Sent     uint64            `json:"packets_sent,omitempty"`
+	Refused  map[string]uint64 `json:"refused,omitempty"`
 }
 
 // lately is how old the last sign of life of a source may be.
@@ -89,24 +94,10 @@ func (n *Node) sources(trackers map[string]string) []SourceStatus {
 // describe adds the finder's own sources.
 func (f *finder) describe(add func(SourceStatus)) {
 	if f.dht != nil {
-		s := f.dht.Stats()
-		var nodes []string
-		for _, ap := range s.Nodes {
-			nodes = append(nodes, ap.String())
-		}
-		slices.Sort(nodes)
-		detail := fmt.Sprintf("%d nodes answer, %d are known; %d peers and %d items are kept for others", s.Good, s.Known, s.Peers, s.Items)
-		if s.LastAnswer.IsZero() {
-			detail = "no node has answered yet"
-		}
-		if heard := f.heard.Load(); heard > 0 {
-			detail += fmt.Sprintf("; %d releases were heard of", heard)
-		}
-		add(SourceStatus{Name: swarm.SourceDHT, Alive: s.Good > 0 && time.Since(s.LastAnswer) < lately, Detail: detail, Last: s.LastAnswer.UTC(), Nodes: nodes})
+		add(f.describeDHT())
 	}
 	if f.lsd != nil {
-		s := f.lsd.Stats()
-		add(SourceStatus{Name: swarm.SourceLSD, Alive: time.Since(s.LastHeard) < lately, Detail: fmt.Sprintf("%d announces sent, %d heard on %s", s.Sent, s.Received, cmp.Or(strings.Join(s.Interfaces, ", "), "no interface")), Last: s.LastHeard.UTC()})
+		add(f.describeLSD())
 	}
 	f.mu.Lock()
 	configured := len(f.configured)
@@ -118,6 +109,40 @@ func (f *finder) describe(add func(SourceStatus)) {
 	if se := &f.node.search; se.asked() {
 		add(se.status())
 	}
+}
+
+func (f *finder) describeDHT() SourceStatus {
+	s := f.dht.Stats()
+	out := SourceStatus{Name: swarm.SourceDHT, Alive: s.Good > 0 && time.Since(s.LastAnswer) < lately, Last: s.LastAnswer.UTC(),
+		Received: s.PacketsIn, Sent: s.PacketsOut, Refused: map[string]uint64{}}
+	for why, count := range s.Refused {
+		out.Refused[string(why)] = count
+	}
+	for _, ap := range s.Nodes {
+		out.Nodes = append(out.Nodes, ap.String())
+	}
+	slices.Sort(out.Nodes)
+	out.Detail = fmt.Sprintf("%d nodes answer, %d are known; %d peers and %d items are kept for others", s.Good, s.Known, s.Peers, s.Items)
+	if s.LastAnswer.IsZero() {
+		out.Detail = "no node has answered yet"
+	}
+	if heard := f.heard.Load(); heard > 0 {
+		out.Detail += fmt.Sprintf("; %d releases were heard of", heard)
+	}
+	return out
+}
+
+func (f *finder) describeLSD() SourceStatus {
+	s := f.lsd.Stats()
+	out := SourceStatus{Name: swarm.SourceLSD, Alive: time.Since(s.LastHeard) < lately, Last: s.LastHeard.UTC(), Received: s.Received, Sent: s.Sent,
+		Refused: map[string]uint64{}}
+	for why, count := range map[string]uint64{"outside": s.Refused.Zone, "malformed": s.Refused.Malformed, "too fast": s.Refused.Fast} {
+		if count > 0 {
+			out.Refused[why] = count
+		}
+	}
+	out.Detail = fmt.Sprintf("%d announces sent, %d heard on %s", s.Sent, s.Received, cmp.Or(strings.Join(s.Interfaces, ", "), "no interface"))
+	return out
 }
 
 // maxShown bounds the count of remembered peers.
