@@ -12,13 +12,14 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"distd/internal/manifest"
 	"distd/internal/names"
 )
 
-// syncFSAt is the number of files from which on one sync of the whole file
-// system is cheaper than one for each file.
+// syncFSAt is the number of files and folders that are not durable from which on
+// one sync of the whole file system is cheaper than one for each of them.
 const syncFSAt = 2000
 
 // defaultDirMode is the mode of folders that the manifest leaves out.
@@ -86,9 +87,24 @@ type content struct {
 	*disk
 	s    *Store
 	m    *manifest.Manifest
-	want map[string]bool // every path; true for folders
-	dirs []manifest.Dir  // all folders, sorted so that parents come first
+	want map[string]struct{} // every path
+	dirs []manifest.Dir      // all folders, sorted so that parents come first
+
+	linked []uint64 // as in Store
+	// state is what a look at each of m.Files has shown, and each says that they
+	// and the folders are synced one by one.
+	state []fileState
+	each  bool
 }
+
+// fileState says what is left to do for a file.
+type fileState uint8
+
+const (
+	fileRaw     fileState = iota // it may have another mode or time
+	fileRight                    // it is as it should be, but may not be durable
+	fileDurable                  // nothing
+)
 
 // finishContent brings the content into the form that the manifest describes,
 // and syncs it.
@@ -115,23 +131,20 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 	if err != nil {
 		return nil, nil, explain("open folder", s.abs(at), err)
 	}
-	c = &content{s: s, m: r.Manifest, disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
+	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
 	c.list()
 	return c, func() { _ = root.Close() }, nil
 }
 
 // list collects all paths that shall exist, and all folders.
 func (c *content) list() {
-	c.want = make(map[string]bool, len(c.m.Files)+len(c.m.Dirs))
+	c.want = make(map[string]struct{}, len(c.m.Files)+len(c.m.Dirs))
 	for _, f := range c.m.Files {
-		c.want[c.m.ContentPath(f.Path)] = false
-	}
-	for _, d := range c.m.Dirs {
-		c.want[c.m.ContentPath(d.Path)] = true
+		c.want[c.m.ContentPath(f.Path)] = struct{}{}
 	}
 	c.dirs = allDirs(c.m)
 	for _, d := range c.dirs {
-		c.want[d.Path] = true
+		c.want[d.Path] = struct{}{}
 	}
 }
 
@@ -163,20 +176,59 @@ func (c *content) makeDirs(context.Context) error {
 // makeFiles makes what is in no piece, symlinks and empty files, and looks
 // whether the other files are there.
 func (c *content) makeFiles(ctx context.Context) error {
-	for _, f := range c.m.Files {
-		if err := ctx.Err(); err != nil {
-			return err
+	c.state = make([]fileState, len(c.m.Files))
+	err := inChunks(ctx, c.s.workers, len(c.m.Files), func(ctx context.Context, from, to int) error {
+		dir := &folder{root: c.root}
+		defer dir.close()
+		for i := from; i < to && ctx.Err() == nil; i++ {
+			if err := c.makeFile(dir, i); err != nil {
+				return err
+			}
 		}
-		name := c.m.ContentPath(f.Path)
-		var err error
-		if f.Symlink != "" {
-			err = c.makeSymlink(name, f.Symlink)
-		} else {
-			err = c.checkFile(name, f.Size)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	todo := len(c.dirs)
+	for _, s := range c.state {
+		if s != fileDurable {
+			todo++
 		}
-		if err != nil {
-			return err
-		}
+	}
+	c.each = todo < c.s.syncFSAt
+	return nil
+}
+
+// makeFile does it for one of them, and notes what is left to do.
+func (c *content) makeFile(dir *folder, i int) error {
+	f := &c.m.Files[i]
+	name := c.m.ContentPath(f.Path)
+	if f.Symlink != "" {
+		return c.makeSymlink(name, f.Symlink)
+	}
+	var st unix.Stat_t
+	d, err := dir.open(path.Dir(name), false)
+	if err == nil {
+		err = unix.Fstatat(int(d.Fd()), path.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	switch {
+	case errors.Is(err, os.ErrNotExist) && f.Size == 0:
+		return c.write(name, nil, 0o600)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: %s is missing", ErrIncomplete, c.abs(name))
+	case err != nil:
+		return explain("look at", c.abs(name), err)
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%w: %s is not a file", ErrIncomplete, c.abs(name))
+	case st.Size != f.Size:
+		return fmt.Errorf("%w: %s has %d of %d bytes", ErrIncomplete, c.abs(name), st.Size, f.Size)
+	case st.Mode&0o777 != f.Mode || st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0:
+		return nil
+	}
+	c.state[i] = fileRight
+	if c.linked != nil && c.linked[i] == st.Ino {
+		c.state[i] = fileDurable
 	}
 	return nil
 }
@@ -199,77 +251,67 @@ func (c *content) makeSymlink(name, target string) error {
 	return c.symlink(target, name)
 }
 
-func (c *content) checkFile(name string, size int64) error {
-	st, err := c.root.Lstat(name)
-	switch {
-	case errors.Is(err, os.ErrNotExist) && size == 0:
-		return c.write(name, nil, 0o600)
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%w: %s is missing", ErrIncomplete, c.abs(name))
-	case err != nil:
-		return explain("look at", c.abs(name), err)
-	case !st.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is not a file", ErrIncomplete, c.abs(name))
-	case st.Size() != size:
-		return fmt.Errorf("%w: %s has %d of %d bytes", ErrIncomplete, c.abs(name), st.Size(), size)
-	}
-	return nil
-}
-
 // removeExtras removes what the manifest does not list.
 func (c *content) removeExtras(ctx context.Context) error {
-	var walk func(dir string) error
-	walk = func(dir string) error {
-		entries, err := readDir(c.root, dir)
-		if err != nil {
-			return explain("read folder", c.abs(dir), err)
-		}
-		for _, e := range entries {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			name := path.Join(dir, e.Name())
-			isDir, wanted := c.want[name]
-			if !wanted {
-				c.s.log.Warn("removing what is not part of the release", zap.String("path", c.abs(name)))
-				err = c.purge(name)
-			} else if isDir {
-				err = walk(name)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+	if err := c.removeExtrasIn(ctx, "."); err != nil {
+		return err
 	}
-	return walk(".")
+	return parallel(ctx, c.s.workers, len(c.dirs), func(ctx context.Context, i int) error { return c.removeExtrasIn(ctx, c.dirs[i].Path) })
+}
+
+func (c *content) removeExtrasIn(ctx context.Context, dir string) error {
+	entries, err := readDir(c.root, dir)
+	if err != nil {
+		return explain("read folder", c.abs(dir), err)
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := path.Join(dir, e.Name())
+		if _, wanted := c.want[name]; wanted {
+			continue
+		}
+		c.s.log.Warn("removing what is not part of the release", zap.String("path", c.abs(name)))
+		if err := c.purge(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finishFiles gives the files their modes and times and syncs them, several at
 // a time: each sync waits for the disk, and file systems do several in one.
 func (c *content) finishFiles(ctx context.Context) error {
-	each := len(c.m.Files) < c.s.syncFSAt
-	return parallel(ctx, c.s.workers, len(c.m.Files), func(_ context.Context, i int) error {
-		return c.finishFile(&c.m.Files[i], each)
+	var todo []int
+	for i, s := range c.state {
+		if s == fileRaw || s == fileRight && c.each {
+			todo = append(todo, i)
+		}
+		if s == fileRaw && c.linked != nil {
+			c.linked[i] = 0 // it is another file, whatever inode it has
+		}
+	}
+	return parallel(ctx, c.s.workers, len(todo), func(_ context.Context, i int) error {
+		return c.finishFile(&c.m.Files[todo[i]], c.each)
 	})
 }
 
 // finishDirs does the same with the folders, from the inside out, those of one
 // depth at the same time.
 func (c *content) finishDirs(ctx context.Context) error {
-	each := len(c.m.Files) < c.s.syncFSAt
 	byDepth := make([][]manifest.Dir, names.MaxDepth+1)
 	for _, d := range c.dirs {
 		n := strings.Count(d.Path, "/")
 		byDepth[n] = append(byDepth[n], d)
 	}
 	for _, dirs := range slices.Backward(byDepth) {
-		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], each) })
+		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], c.each) })
 		if err != nil {
 			return err
 		}
 	}
-	if each {
+	if c.each {
 		return nil
 	}
 	return c.do(op{kind: "sync file system of", path: "."}, func() error { return syncFS(c.root) })
@@ -318,6 +360,18 @@ func parallel(ctx context.Context, workers, n int, fn func(ctx context.Context, 
 		return err
 	}
 	return ctx.Err()
+}
+
+// chunkSize is the number of files that one goroutine looks at in a row, with
+// their folder open.
+const chunkSize = 128
+
+// inChunks calls fn with parts of 0 to n, several at a time, until one fails or
+// ctx ends.
+func inChunks(ctx context.Context, workers, n int, fn func(ctx context.Context, from, to int) error) error {
+	return parallel(ctx, workers, (n+chunkSize-1)/chunkSize, func(ctx context.Context, i int) error {
+		return fn(ctx, i*chunkSize, min(n, (i+1)*chunkSize))
+	})
 }
 
 // sameTime says whether a file has the time of the manifest, which knows whole

@@ -105,6 +105,9 @@ func (s *Store) remember(r *Release) *Release {
 	defer s.mu.Unlock()
 	s.releases[r.ID] = r
 	s.changes++
+	if r.Complete {
+		delete(s.linked, r.ID)
+	}
 	return r
 }
 
@@ -112,7 +115,22 @@ func (s *Store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.releases, id)
+	delete(s.linked, id)
 	s.changes++
+}
+
+// linkedIn returns what is known of linked files in a staged release; nil for
+// nothing. The caller holds the release's lock.
+func (s *Store) linkedIn(id string) []uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.linked[id]
+}
+
+func (s *Store) noteLinked(id string, inodes []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.linked[id] = inodes
 }
 
 // Release returns the release with the ID, staged or complete, or

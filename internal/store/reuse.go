@@ -7,9 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"slices"
 
 	"go.uber.org/zap"
@@ -35,6 +33,9 @@ type Reused struct {
 	Files          []int // indexes in the manifest's Layout
 	Bytes          int64
 	Linked, Copied int // files; reflinks count as copies
+	// Durable are those of Files that are on the disk for good, as they are files
+	// of complete releases. That their names are durable is for Commit.
+	Durable []int
 }
 
 // Reuse puts into a staged release those of its files that complete releases of
@@ -60,7 +61,9 @@ func (s *Store) Reuse(ctx context.Context, id string, how ReuseMethod, want func
 	if u.list(want) == 0 {
 		return &u.Reused, nil
 	}
-	if err := u.run(ctx); err != nil {
+	err = u.run(ctx)
+	u.count()
+	if err != nil {
 		return &u.Reused, fmt.Errorf("reuse files for release %s of channel %s: %w", id, r.Manifest.Channel, err)
 	}
 	return &u.Reused, nil
@@ -89,7 +92,9 @@ func (s *Store) TakeOver(ctx context.Context, id, from string, whole, want func(
 	if err := u.open(); err != nil {
 		return &u.Reused, err
 	}
-	if err := u.from(ctx, old, false); err != nil {
+	err = u.from(ctx, old, false)
+	u.count()
+	if err != nil {
 		return &u.Reused, fmt.Errorf("take files over from release %s: %w", from, err)
 	}
 	return &u.Reused, nil
@@ -102,19 +107,33 @@ type reuser struct {
 	how ReuseMethod
 	Reused
 
-	files []wanted
-	first map[[sha256.Size]byte]int32 // by SHA-256: index into files
-	own   *os.Root                    // .distd: nothing outside of it is ever linked
-	dst   *folder
-	tmp   *folder
-	whole func(file int) bool // of an unfinished release, whose files are moved; nil for complete ones
+	files  []wanted
+	first  map[[sha256.Size]byte]int32 // by SHA-256: index into files
+	own    *os.Root                    // .distd: nothing outside of it is ever linked
+	whole  func(file int) bool         // of an unfinished release, whose files are moved; nil for complete ones
+	linked []uint64                    // as in Store
 }
 
 type wanted struct {
 	*manifest.File
 	index int   // in the layout
+	place int   // in the manifest
 	next  int32 // of the chain, -1 at its end
 	done  bool
+	from  []*manifest.File // what the release at hand has of it
+}
+
+// hands are the folders that one goroutine has open.
+type hands struct{ src, dst, tmp *folder }
+
+func (u *reuser) hands(from *Release) *hands {
+	return &hands{src: &folder{root: u.own, base: from.below()}, dst: &folder{root: u.own, base: u.to.below()}, tmp: &folder{root: u.own}}
+}
+
+func (h *hands) close() {
+	h.src.close()
+	h.dst.close()
+	h.tmp.close()
 }
 
 func (u *reuser) list(want func(int) bool) int {
@@ -135,7 +154,7 @@ func (u *reuser) list(want func(int) bool) int {
 			next = -1
 		}
 		u.first[sum] = int32(len(u.files))
-		u.files = append(u.files, wanted{File: f, index: index, next: next})
+		u.files = append(u.files, wanted{File: f, index: index, place: i, next: next})
 	}
 	return len(u.files)
 }
@@ -165,14 +184,20 @@ func (u *reuser) open() (err error) {
 	if u.own, err = u.s.root.OpenRoot(ownDir); err != nil {
 		return explain("open folder", u.s.abs(ownDir), err)
 	}
-	u.dst, u.tmp = &folder{root: u.own, base: u.to.below()}, &folder{root: u.own}
 	return nil
 }
 
 func (u *reuser) run(ctx context.Context) error {
+	if u.linked = u.s.linkedIn(u.to.ID); u.linked == nil {
+		u.linked = make([]uint64, len(u.to.Manifest.Files))
+	}
+	for i := range u.files {
+		u.linked[u.files[i].place] = 0 // it is looked at anew
+	}
 	if err := u.open(); err != nil {
 		return err
 	}
+	defer u.s.noteLinked(u.to.ID, u.linked)
 	sources := u.sources()
 	// A file that can be linked is better than one that must be copied, in
 	// whichever release it is.
@@ -189,8 +214,22 @@ func (u *reuser) run(ctx context.Context) error {
 // from takes what one release has: files with the mode and time that are wanted,
 // or the others.
 func (u *reuser) from(ctx context.Context, r *Release, exact bool) error {
-	src := &folder{root: u.own, base: r.below()}
-	defer src.close()
+	list := u.offered(r, exact)
+	return inChunks(ctx, u.s.workers, len(list), func(ctx context.Context, from, to int) error {
+		h := u.hands(r)
+		defer h.close()
+		for _, w := range list[from:to] {
+			if err := u.takeOne(ctx, h, r, w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// offered lists the files that are still wanted and that a release has, with
+// what it has.
+func (u *reuser) offered(r *Release, exact bool) (list []*wanted) {
 	index := -1
 	for i := range r.Manifest.Files {
 		f := &r.Manifest.Files[i]
@@ -203,173 +242,65 @@ func (u *reuser) from(ctx context.Context, r *Release, exact bool) error {
 		at, ok := u.first[sumOf(f)]
 		for ; ok && at >= 0; at = u.files[at].next {
 			w := &u.files[at]
-			same := w.Mode == f.Mode && w.MTime == f.MTime
-			if w.done || w.Size != f.Size || same != exact && u.whole == nil {
+			if w.done || w.Size != f.Size || w.like(f) != exact && u.whole == nil {
 				continue
 			}
-			if err := ctx.Err(); err != nil {
-				return err
+			if len(w.from) == 0 {
+				list = append(list, w)
 			}
-			err := u.take(src, r.Manifest.ContentPath(f.Path), f, w, same)
-			switch {
-			case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-				return explain("copy to", u.s.abs(u.to.path+"/"+contentDir+"/"+u.to.Manifest.ContentPath(w.Path)), err)
-			case err != nil:
-				u.s.log.Debug("a file of an earlier release is not used", zap.String("release", r.ID), zap.String("path", f.Path), zap.Error(err))
-			default:
-				w.done = true
-				u.Files, u.Bytes = append(u.Files, w.index), u.Bytes+w.Size
-			}
+			w.from = append(w.from, f)
 		}
 	}
-	return nil
+	return list
 }
 
-// errChanged says that a file is not the one that was verified.
-var errChanged = errors.New("it was changed")
+// like says whether another file has the mode and time that are wanted.
+func (w *wanted) like(f *manifest.File) bool { return w.Mode == f.Mode && w.MTime == f.MTime }
 
-// take makes the wanted file from one of an earlier release.
-func (u *reuser) take(src *folder, from string, f *manifest.File, w *wanted, same bool) error {
-	old, err := src.open(path.Dir(from), false)
-	if err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	name := path.Base(from)
-	if err := unix.Fstatat(int(old.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != f.Size || u.whole == nil && (st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0) {
-		return errChanged
-	}
-	to := u.to.Manifest.ContentPath(w.Path)
-	dir, err := u.dst.open(path.Dir(to), true)
-	if err != nil {
-		return err
-	}
-	if u.whole != nil {
-		return u.move(old, name, dir, path.Base(to))
-	}
-	err = fs.ErrInvalid
-	// A file whose mode keeps its owner from reading it could not be served
-	// without a change of that mode.
-	if u.how == ReuseLink && same && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
-		if err = u.link(old, name, dir, path.Base(to), &st); err == nil {
-			u.Linked++
+// takeOne takes a file from the first of those that the release has of it and that
+// does.
+func (u *reuser) takeOne(ctx context.Context, h *hands, r *Release, w *wanted) error {
+	defer func() { w.from = w.from[:0] }()
+	for _, f := range w.from {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := u.take(h, r.Manifest.ContentPath(f.Path), f, w)
+		switch {
+		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+			return explain("copy to", u.s.abs(u.to.path+"/"+contentDir+"/"+u.to.Manifest.ContentPath(w.Path)), err)
+		case err != nil:
+			u.s.log.Debug("a file of an earlier release is not used", zap.String("release", r.ID), zap.String("path", f.Path), zap.Error(err))
+		default:
+			w.done = true
 			return nil
 		}
 	}
-	if errors.Is(err, errChanged) || errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	if err := u.copy(old, name, dir, path.Base(to), &st); err != nil {
-		return err
-	}
-	u.Copied++
 	return nil
 }
 
-// move takes a file out of an unfinished release.
-func (u *reuser) move(old *os.File, from string, dir *os.File, to string) error {
-	if u.s.step != nil {
-		if err := u.s.step(op{kind: "move", path: u.dst.base + "/" + to, to: from}); err != nil {
-			return err
+// count sums up what was taken.
+func (u *reuser) count() {
+	for i := range u.files {
+		w := &u.files[i]
+		if !w.done {
+			continue
+		}
+		u.Files, u.Bytes = append(u.Files, w.index), u.Bytes+w.Size
+		switch {
+		case u.whole != nil:
+		case u.linked[w.place] != 0:
+			u.Linked, u.Durable = u.Linked+1, append(u.Durable, w.index)
+		default:
+			u.Copied++
 		}
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), to, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
-		return cmp.Or(err, error(unix.EEXIST))
-	}
-	return unix.Renameat(int(old.Fd()), from, int(dir.Fd()), to)
-}
-
-// link gives the file a second name. Who had it there before, and it is the same
-// file, is content too.
-func (u *reuser) link(old *os.File, from string, dir *os.File, to string, want *unix.Stat_t) error {
-	o := op{kind: "make link", path: u.dst.base + "/" + to, to: from}
-	if u.s.step != nil {
-		if err := u.s.step(o); err != nil {
-			return err
-		}
-	}
-	err := unix.Linkat(int(old.Fd()), from, int(dir.Fd()), to, 0)
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	var st unix.Stat_t
-	if serr := unix.Fstatat(int(dir.Fd()), to, &st, unix.AT_SYMLINK_NOFOLLOW); serr != nil {
-		return serr
-	}
-	if st.Ino == want.Ino && st.Dev == want.Dev && st.Size == want.Size && st.Mtim == want.Mtim {
-		return nil
-	}
-	if err == nil {
-		_ = unix.Unlinkat(int(dir.Fd()), to, 0)
-		err = errChanged
-	}
-	return err
-}
-
-// copy makes a file of its own, which shares the old one's blocks where the
-// file system can. It has another name until it is whole.
-func (u *reuser) copy(old *os.File, from string, dir *os.File, to string, want *unix.Stat_t) error {
-	o := op{kind: "copy", path: u.dst.base + "/" + to, to: from}
-	if u.s.step != nil {
-		if err := u.s.step(o); err != nil {
-			return err
-		}
-	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), to, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
-		return cmp.Or(err, error(unix.EEXIST))
-	}
-	fd, err := unix.Openat(int(old.Fd()), from, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	src := os.NewFile(uintptr(fd), from)
-	defer func() { _ = src.Close() }()
-	work, err := u.tmp.open(path.Base(tmpDir), false)
-	if err != nil {
-		return err
-	}
-	tmp := tempName("reuse")
-	dst, err := u.s.root.OpenFile(tmpDir+"/"+tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = u.fill(dst, src, want)
-	if err = errors.Join(err, dst.Close()); err == nil {
-		err = unix.Renameat(int(work.Fd()), tmp, int(dir.Fd()), to)
-	}
-	if err != nil {
-		_ = u.s.root.Remove(tmpDir + "/" + tmp)
-	}
-	return err
-}
-
-func (u *reuser) fill(dst, src *os.File, want *unix.Stat_t) error {
-	if u.how == ReuseCopy || unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) != nil {
-		if _, err := dst.ReadFrom(src); err != nil {
-			return err
-		}
-	}
-	var now unix.Stat_t
-	if err := unix.Fstat(int(src.Fd()), &now); err != nil {
-		return err
-	}
-	if st, err := dst.Stat(); err != nil || st.Size() != want.Size || now.Ino != want.Ino || now.Mtim != want.Mtim || now.Size != want.Size {
-		return errors.Join(errChanged, err)
-	}
-	return nil
 }
 
 func (u *reuser) close() {
 	if u.own == nil {
 		return
 	}
-	u.dst.close()
-	u.tmp.close()
 	_ = u.own.Close()
 }
 

@@ -60,8 +60,8 @@ type options struct {
 	step func(op) error
 	// workers is the number of files that are synced at a time.
 	workers int
-	// syncFSAt is the number of files from which on the whole file system is
-	// synced instead of each file.
+	// syncFSAt is the number of files and folders to sync from which on the whole
+	// file system is synced instead.
 	syncFSAt int
 	// noHardLinks is set where hard links shall not be tried.
 	noHardLinks bool
@@ -82,6 +82,9 @@ type Store struct {
 	mu       sync.RWMutex
 	releases map[string]*Release // by ID; staged and complete ones
 	changes  int                 // of releases
+	// linked has the inodes of files in staged releases that are those of complete
+	// ones, and as durable, by ID and place in the manifest; 0 for others.
+	linked map[string][]uint64
 
 	usageMu   sync.Mutex
 	use       Use // as it was at
@@ -117,7 +120,7 @@ func open(dir string, o options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", explain("open folder", abs, err))
 	}
-	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step}, releases: map[string]*Release{}}
+	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step}, releases: map[string]*Release{}, linked: map[string][]uint64{}}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", abs, err), s.Close())
 	}
