@@ -19,6 +19,7 @@ const (
 	typeMeta4    = "application/metalink4+xml"
 	typeJSON     = "application/json"
 	typeText     = "text/plain; charset=utf-8"
+	typeZstd     = "application/zstd" // RFC 8878
 	typeBytes    = "application/octet-stream"
 )
 

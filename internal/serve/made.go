@@ -12,10 +12,11 @@ import (
 	"distd/pkg/torrentfile"
 )
 
-// maxStored bounds a stored torrent or metalink, in bytes.
+// maxStored bounds a stored document, in bytes.
 const maxStored = torrentfile.MaxSize
 
-// madeKey is a document for one base: the one with the suffix behind NAME.
+// madeKey is a document for one base: the one with the suffix behind NAME, for
+// an address of this server; or the one of that name, for a release.
 type madeKey struct{ id, suffix, base string }
 
 // maker makes a stored torrent or metalink into the document for a server with
@@ -51,7 +52,8 @@ func (s *Server) serveMade(w *response, r *http.Request, rel *Release, suffix st
 		s.serveStored(w, r, rel, rel.Manifest.Name+suffix, k.ctype)
 		return
 	}
-	d, err := s.document(rel, madeKey{rel.ID, suffix, base})
+	key := madeKey{rel.ID, suffix, base}
+	d, err := s.document(key, func() ([]byte, error) { return s.makeNow(rel, key) })
 	if err != nil {
 		s.failErr(w, r, err, "this node does not have the file")
 		return
@@ -59,19 +61,20 @@ func (s *Server) serveMade(w *response, r *http.Request, rel *Release, suffix st
 	sendBytes(w, r, d, k.ctype, rel.Manifest.Created)
 }
 
-// document makes a document once for all who ask at the same time, and few of
+// document has a document made once for all who ask at the same time, and few of
 // them at once: each may need several times its size in memory.
-func (s *Server) document(rel *Release, key madeKey) (*document, error) {
+func (s *Server) document(key madeKey, now func() ([]byte, error)) (*document, error) {
 	if d, ok := s.made.get(key); ok {
 		return d, nil
 	}
 	v, err, _ := s.making.Do(key.id+key.suffix+" "+key.base, func() (any, error) {
 		s.makers <- struct{}{}
 		defer func() { <-s.makers }()
-		d, err := s.makeNow(rel, key)
+		b, err := now()
 		if err != nil {
 			return nil, err
 		}
+		d := newDocument(b)
 		s.made.put(key, d, int64(len(d.data))+512)
 		return d, nil
 	})
@@ -81,9 +84,26 @@ func (s *Server) document(rel *Release, key madeKey) (*document, error) {
 	return v.(*document), nil
 }
 
-func (s *Server) makeNow(rel *Release, key madeKey) (*document, error) {
+func (s *Server) makeNow(rel *Release, key madeKey) ([]byte, error) {
 	k := kinds[key.suffix]
 	file := rel.Manifest.Name + cmp.Or(k.from, key.suffix)
+	stored, err := s.readMeta(rel, file)
+	if err != nil {
+		return nil, err
+	}
+	b, err := k.make(s, rel, key.base, stored)
+	if err != nil && k.from != "" {
+		return nil, fmt.Errorf("release %s: %s: %w", rel.ID, file, err)
+	}
+	if err != nil {
+		s.log.Error("serving a stored file without this node's addresses, because it cannot be read", zap.String("release", rel.ID), zap.String("file", file), zap.Error(err))
+		b = stored
+	}
+	return b, nil
+}
+
+// readMeta reads a stored file beside the content.
+func (s *Server) readMeta(rel *Release, file string) ([]byte, error) {
 	f, err := s.openMeta(rel, file)
 	if err != nil {
 		return nil, fmt.Errorf("release %s: %w", rel.ID, err)
@@ -96,15 +116,7 @@ func (s *Server) makeNow(rel *Release, key madeKey) (*document, error) {
 	if len(stored) > maxStored {
 		return nil, fmt.Errorf("release %s: %s is larger than %d bytes", rel.ID, file, maxStored)
 	}
-	b, err := k.make(s, rel, key.base, stored)
-	if err != nil && k.from != "" {
-		return nil, fmt.Errorf("release %s: %s: %w", rel.ID, file, err)
-	}
-	if err != nil {
-		s.log.Error("serving a stored file without this node's addresses, because it cannot be read", zap.String("release", rel.ID), zap.String("file", file), zap.Error(err))
-		b = stored
-	}
-	return newDocument(b), nil
+	return stored, nil
 }
 
 // contentURL is where this server has the content: the file, or for a tree its

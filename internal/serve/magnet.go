@@ -30,7 +30,8 @@ func makeMagnet(s *Server, rel *Release, base string, stored []byte) ([]byte, er
 // Magnet returns the release's magnet link, as it is served to those who reach
 // this server at the address base ("https://host:port"; "": none is known).
 func (s *Server) Magnet(rel *Release, base string) (string, error) {
-	d, err := s.document(rel, madeKey{rel.ID, ".magnet", cmp.Or(s.base, base)})
+	key := madeKey{rel.ID, ".magnet", cmp.Or(s.base, base)}
+	d, err := s.document(key, func() ([]byte, error) { return s.makeNow(rel, key) })
 	if err != nil {
 		return "", err
 	}

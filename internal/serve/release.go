@@ -40,6 +40,10 @@ func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file stri
 		s.serveMade(w, r, rel, suffix)
 		return
 	}
+	if doc, base, ok := manifest.ParseShort(file); ok {
+		s.serveShort(w, r, rel, doc, base)
+		return
+	}
 	switch file {
 	case "manifest.json":
 		s.serveStored(w, r, rel, file, typeJSON)
@@ -48,7 +52,7 @@ func (s *Server) serveMeta(w *response, r *http.Request, rel *Release, file stri
 	case manifest.ItemFile:
 		s.serveStored(w, r, rel, file, typeBytes)
 	default:
-		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, item.bep44, SHA256SUMS, content/, delta/ and the torrent, magnet link and metalinks")
+		w.fail(http.StatusNotFound, "no such file in the release; there are manifest.json, manifest.json.minisig, manifest.json.zst, info.zst, item.bep44, SHA256SUMS, content/, delta/ and the torrent, magnet link and metalinks")
 	}
 }
 
