@@ -27,6 +27,7 @@ func publishCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "`NAME` of the release (default: the path's last element)"},
 			&cli.BoolFlag{Name: "in-place", Usage: "take no copy: link the files; they must not be changed afterwards"},
 			&cli.BoolFlag{Name: "n", Usage: "show what would change against the newest release, and publish nothing"},
+			&cli.StringSliceFlag{Name: "exclude", Usage: "leave out what matches the `PATTERN`, as a line of .distdignore would; may be repeated"},
 			&cli.StringFlag{Name: "max-delete", Usage: "publish only if no more files than this are deleted: `NUMBER`, such as 500, or a share such as 30%, or none (default: the master's max_delete)"},
 			&cli.BoolFlag{Name: "checksum", Usage: "read all files, also those whose size, inode and times are as they were at the publish before"},
 			&cli.BoolFlag{Name: "md5", Usage: "also compute MD5 sums, for old metalink clients"},
@@ -52,7 +53,7 @@ func runPublish(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	req := node.PublishRequest{
-		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"), Checksum: cmd.Bool("checksum"), MaxDelete: cmd.String("max-delete"),
+		Path: path, Channel: cmd.String("channel"), Name: cmd.String("name"), InPlace: cmd.Bool("in-place"), MD5: cmd.Bool("md5"), Checksum: cmd.Bool("checksum"), MaxDelete: cmd.String("max-delete"), Exclude: cmd.StringSlice("exclude"),
 		Announce: cmd.StringSlice("announce"), Mirrors: cmd.StringSlice("mirror"), KeyFile: cmd.String("key-file"),
 	}
 	if text := cmd.String("piece-length"); text != "" {

@@ -106,6 +106,7 @@ type PublishRequest struct {
 	MD5         bool     `json:"md5,omitempty"`
 	Checksum    bool     `json:"checksum,omitempty"` // read all files
 	PieceLength int64    `json:"piece_length,omitempty"`
+	Exclude     []string `json:"exclude,omitempty"`    // patterns of what is left out
 	MaxDelete   string   `json:"max_delete,omitempty"` // as in the configuration
 	DryRun      bool     `json:"dry_run,omitempty"`    // only say what would change
 	Announce    []string `json:"announce,omitempty"`
@@ -280,7 +281,7 @@ func OpenExisting(dir string) (*store.Store, error) {
 // PublishOptions joins a request with the configuration of the master; cfg may
 // be nil when there is none.
 func PublishOptions(cfg *config.Config, req PublishRequest) (publish.Options, error) {
-	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, Checksum: req.Checksum, PieceLength: req.PieceLength, After: req.After, DeltaBases: config.Default().Deltas}
+	o := publish.Options{Path: req.Path, Channel: req.Channel, Name: req.Name, InPlace: req.InPlace, MD5: req.MD5, Checksum: req.Checksum, Exclude: req.Exclude, PieceLength: req.PieceLength, After: req.After, DeltaBases: config.Default().Deltas}
 	if w := req.watched; w != nil {
 		o.LeaveOut, o.Confirm, o.SkipUnreadable = w.LeaveOut, w.Confirm, cfg.WatchUnreadable == "skip"
 	}

@@ -52,15 +52,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 			return p.nothingNew(r, src, known.sums), nil
 		}
 	}
-	sums, method, err := p.take(ctx, src, m, known)
-	if errors.Is(err, errStale) {
-		p.Log.Warn("nothing can be taken over from an earlier release: all files are read", zap.String("release", known.from.ID), zap.Error(err))
-		if err = p.work.reset(); err != nil {
-			return nil, err
-		}
-		known = nil
-		sums, method, err = p.take(ctx, src, m, nil)
-	}
+	sums, method, err := p.take(ctx, src, m, &known)
 	if err != nil {
 		return nil, err
 	}
@@ -72,15 +64,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if r := p.unchanged(m); r != nil && !p.Force {
 		return p.nothingNew(r, src, sums.files), nil
 	}
-	if err := Compare(p.newest(), m).Allowed(p.MaxDelete); err != nil {
-		return nil, err
-	}
-	if p.Confirm != nil {
-		if err := p.Confirm(); err != nil {
-			return nil, err
-		}
-	}
-	if err := ctx.Err(); err != nil {
+	if err := p.mayGoOut(ctx, m); err != nil {
 		return nil, err
 	}
 	if err := p.makeDeltas(ctx, m, p.chunks); err != nil {
@@ -105,32 +89,27 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	return res, nil
 }
 
+// mayGoOut is the last word on a release before the work that only a new one takes.
+func (p *publication) mayGoOut(ctx context.Context, m *manifest.Manifest) error {
+	if err := Compare(p.newest(), m).Allowed(p.MaxDelete); err != nil {
+		return err
+	}
+	if p.Confirm != nil {
+		if err := p.Confirm(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
 // scope says what of the source is published. own is the store's folder.
-func (p *publication) scope(own stat) scope { return scope{own, p.LeaveOut, p.SkipUnreadable} }
+func (p *publication) scope(own stat) scope {
+	return scope{own, p.LeaveOut, p.SkipUnreadable, p.Exclude}
+}
 
 func setSums(m *manifest.Manifest, sums []fileSums) {
 	for i, s := range sums {
 		m.Files[i].SHA256, m.Files[i].MD5 = hex.EncodeToString(s.sha256), hex.EncodeToString(s.md5)
-	}
-}
-
-// nothingNew is the result when the newest release has the content already.
-func (p *publication) nothingNew(r *store.Release, src *source, sums []fileSums) *Result {
-	p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
-	res := p.result(r)
-	res.Unchanged, res.Unreadable = true, src.skipped.total
-	p.keepRecord(src, r, sums)
-	return res
-}
-
-// keepRecord notes what the source is like whose content the release has.
-func (p *publication) keepRecord(src *source, r *store.Release, sums []fileSums) {
-	rec := recordOf(src, r.ID, sums)
-	if p.rec != nil && p.rec.equal(rec) {
-		return
-	}
-	if err := rec.save(p.st, p.Channel); err != nil {
-		p.Log.Warn("cannot note what the source is like: the next publish reads all of it", zap.String("channel", p.Channel), zap.Error(err))
 	}
 }
 
@@ -179,46 +158,6 @@ func (p *publication) describe(src *source) (*manifest.Manifest, error) {
 }
 
 func mtime(e entry) int64 { return min(max(e.stat.mtime.sec, manifest.MinMTime), manifest.MaxMTime) }
-
-// take reads the source and puts its content, which m describes, into the
-// workspace. What is known comes from an earlier release.
-func (p *publication) take(ctx context.Context, src *source, m *manifest.Manifest, known *takeover) (*sums, Method, error) {
-	need := src.total
-	if known != nil {
-		if err := known.matchPieces(m); err != nil {
-			return nil, "", fmt.Errorf("%w: %w", errStale, err)
-		}
-		need -= known.bytes
-	}
-	root, dir, err := p.work.content()
-	if err != nil {
-		return nil, "", err
-	}
-	dst := &destination{root: root, dir: dir, src: src, need: need, room: p.MakeRoom, method: Reflink, folders: folders{top: root}}
-	if p.InPlace {
-		dst.method = InPlace
-	}
-	h := &hasher{src: src, dst: dst, pieceLength: m.PieceLength, md5: p.MD5, progress: p.Progress, taken: known}
-	var s *sums
-	if p.DeltaBases > 0 {
-		if h.chunking, err = newChunking(src.total); err != nil {
-			return nil, "", err
-		}
-	}
-	if err = dst.makeDirs(); err == nil {
-		s, err = h.run(ctx)
-	}
-	if err == nil && h.chunking != nil {
-		p.chunks = h.chunking.index(s.files, known.chunks(p.Log))
-	}
-	if err == nil && known != nil {
-		err = known.fill(ctx, p, m)
-	}
-	if cerr := dst.close(); err == nil {
-		err = cerr
-	}
-	return s, dst.method, err
-}
 
 // unchanged returns the channel's newest release if its content is m's, and
 // it may stay the newest.

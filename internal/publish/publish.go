@@ -67,6 +67,8 @@ type Options struct {
 	// LeaveOut says which paths of a tree, slash-separated and below it, are not
 	// published, a folder with all in it. nil leaves nothing out.
 	LeaveOut func(path string) bool
+	// Exclude has patterns of files of a tree that are left out, as in IgnoreFile.
+	Exclude []string
 	// SkipUnreadable leaves out what may not be read, where it is refused
 	// otherwise.
 	SkipUnreadable bool

@@ -21,6 +21,7 @@ type source struct {
 	root *os.Root // the folder, or the one that the file lies in
 	kind manifest.Kind
 	scope
+	ignore *Ignore // what is left out by patterns
 	// name is the release's name, under which the source appears in it.
 	name string
 
@@ -38,6 +39,7 @@ type scope struct {
 	forbidden      stat // a folder that must not be in the source: the store's own
 	leaveOut       func(path string) bool
 	skipUnreadable bool
+	exclude        []string // patterns besides those of the tree's own file
 }
 
 // entry is a file, symlink or folder of the source.
@@ -95,6 +97,11 @@ func openSource(ctx context.Context, path, name string, sc scope) (*source, erro
 	if s.root, err = os.OpenRoot(folder); err != nil {
 		return nil, err
 	}
+	if s.kind == manifest.KindTree {
+		if s.ignore, err = readIgnore(s.root, s.exclude); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
 	if err := s.settle(ctx, filepath.Base(abs)); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -116,8 +123,9 @@ func (s *source) settle(ctx context.Context, base string) error {
 				newest = t
 			}
 		}
-		age := time.Since(newest)
-		if age >= tick || age < 0 { // a clock that was set back is no reason to wait
+		age := s.scanned.Sub(newest) // what was written later may not have been seen
+		// A clock that was set back is no reason to wait.
+		if age >= tick || newest.After(time.Now()) {
 			return nil
 		}
 		select {
@@ -150,7 +158,7 @@ func (s *source) verify(ctx context.Context) error {
 	if s.kind == manifest.KindFile {
 		base = s.files[0].path
 	}
-	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name, scope: s.scope}
+	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name, scope: s.scope, ignore: s.ignore}
 	if err := now.scan(ctx, base); err != nil {
 		if ctx.Err() != nil {
 			return err

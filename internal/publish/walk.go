@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -108,6 +109,10 @@ func (w *walk) visit(dir *os.File, name, rel string) error {
 	if w.src.leaveOut != nil && w.src.leaveOut(rel) {
 		return nil
 	}
+	ignored := w.src.ignore.matches(rel)
+	if ignored && !w.src.ignore.mayKeepBelow(rel) {
+		return nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		if errors.Is(err, unix.ENOENT) {
@@ -118,8 +123,9 @@ func (w *walk) visit(dir *os.File, name, rel string) error {
 	}
 	e := entry{path: rel, stat: toStat(&st)}
 	switch mode := e.stat.mode; {
+	case ignored && !mode.IsDir():
 	case mode.IsDir():
-		return w.visitFolder(dir, name, e)
+		return w.visitFolder(dir, name, e, ignored)
 	case mode.IsRegular():
 		w.visitFile(dir, name, e)
 	case mode&fs.ModeSymlink != 0:
@@ -174,12 +180,18 @@ func (w *walk) visitLink(dir *os.File, name string, e entry) error {
 	return nil
 }
 
-func (w *walk) visitFolder(dir *os.File, name string, e entry) error {
+// visitFolder adds a folder and what is below it. One that is ignored is there
+// only for the sake of what is below it and is not ignored.
+func (w *walk) visitFolder(dir *os.File, name string, e entry, ignored bool) error {
 	if e.stat.dev == w.src.forbidden.dev && e.stat.ino == w.src.forbidden.ino {
 		w.problems.add(fmt.Errorf("%s is where distd keeps its releases: publish a folder that does not hold it", e.path))
 		return nil
 	}
-	if err := w.set.AddDir(w.releasePath(e.path)); err != nil {
+	if ignored {
+		if strings.Count(e.path, "/") >= names.MaxDepth {
+			return nil
+		}
+	} else if err := w.set.AddDir(w.releasePath(e.path)); err != nil {
 		w.problems.add(err)
 		return nil // also ends what is deeper than names may be
 	}
@@ -190,8 +202,14 @@ func (w *walk) visitFolder(dir *os.File, name string, e entry) error {
 	}
 	sub := os.NewFile(uintptr(fd), e.path)
 	defer func() { _ = sub.Close() }()
-	w.addDir(e.path, e.stat)
-	return w.folder(sub, e.path)
+	before := len(w.files) + len(w.dirs)
+	if err := w.folder(sub, e.path); err != nil {
+		return err
+	}
+	if !ignored || len(w.files)+len(w.dirs) > before {
+		w.addDir(e.path, e.stat)
+	}
+	return nil
 }
 
 func (w *walk) addDir(rel string, st stat) {
