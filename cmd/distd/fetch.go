@@ -16,7 +16,8 @@ func fetchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "fetch", Usage: "download torrents, metalinks, magnet links or URLs once, as aria2c does", ArgsUsage: "TORRENT|METALINK|MAGNET|URL ...",
 		UsageText: "distd fetch [-d DIR] [-listen ADDRESS] [-seed-ratio RATIO] [-on-bt-download-complete COMMAND] TORRENT|METALINK|MAGNET|URL ...",
-		Description: "Each download is written beside its name and renamed when it is whole. A command that was\n" +
+		Description: "A magnet link of a channel (xs=urn:btpk) fetches its newest release, by a DHT (-dht).\n" +
+			"Each download is written beside its name and renamed when it is whole. A command that was\n" +
 			"interrupted goes on where it was when it is run again. URLs of one name are mirrors of one file.\n" +
 			"Options of aria2c that are not needed here are passed over, with the reason.",
 		Flags:  slices.Concat(fetchFlags(), fetchServerFlags(), fetchLimitFlags(), fetchHookFlags()),
@@ -35,8 +36,8 @@ func fetchFlags() []cli.Flag {
 		&cli.StringFlag{Name: "checksum", Usage: "what the file that URLs name must have, as `TYPE=DIGEST`: sha-512, sha-256, sha-1 or md5"},
 		&cli.BoolFlag{Name: "V", Aliases: []string{"check-integrity"}, Usage: "hash all that is there already, and fetch what is not as it should be"},
 		&cli.BoolFlag{Name: "c", Aliases: []string{"continue"}, Usage: "take a file that is there and has the right size for whole where no hash is known; a download goes on where it was in any case"},
-		&cli.BoolFlag{Name: "follow", Usage: "stay, and fetch each new version of the torrent or metalink at the URL"},
-		&cli.DurationFlag{Name: "follow-interval", Usage: "`TIME` between two looks for a new version, such as 30s; a distd tells of one at once", Value: time.Minute},
+		&cli.BoolFlag{Name: "follow", Usage: "stay, and fetch each new version of the torrent or metalink at the URL, or each new release of the channel whose link it is"},
+		&cli.DurationFlag{Name: "follow-interval", Usage: "`TIME` between two looks for a new version, such as 30s; a distd, and the DHT, tell of one at once", Value: time.Minute},
 		&cli.BoolFlag{Name: "allow-overwrite", Usage: "replace a file in the way, whatever it is, when the download is whole"},
 		&cli.IntFlag{Name: "j", Aliases: []string{"max-concurrent-downloads"}, Usage: "downloads at once; those that only seed do not count", Value: 5},
 		&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` for peers: auto for the first free port from 6881 to 6999, empty for none", Value: node.AnyPort},

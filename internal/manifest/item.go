@@ -129,6 +129,31 @@ func openItem(key PublicKey, data []byte) (*Item, error) {
 	if !key.valid {
 		return nil, fmt.Errorf("%w: no key to check it with", ErrKey)
 	}
+	i, err := decodeItem(key.Raw(), data)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if i.foreign != "" || !bytes.Equal(i.Encode(), data) {
+		return nil, fmt.Errorf("%w: it has other keys than k, salt, seq, sig and v with ih and m", ErrMalformed)
+	}
+	return i, nil
+}
+
+// DecodeItem reads the file form of an item that the raw public key has signed,
+// whichever publisher made it: see ItemFrom. Errors wrap ErrSignature, ErrKey or
+// ErrMalformed.
+func DecodeItem(key [ed25519.PublicKeySize]byte, data []byte) (*Item, error) {
+	i, err := decodeItem(key, data)
+	if err != nil {
+		return nil, fmt.Errorf("item: %w", err)
+	}
+	return i, nil
+}
+
+func decodeItem(key [ed25519.PublicKeySize]byte, data []byte) (*Item, error) {
 	if len(data) > MaxItem {
 		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrMalformed, len(data), MaxItem)
 	}
@@ -141,22 +166,11 @@ func openItem(key PublicKey, data []byte) (*Item, error) {
 	if k == nil || sig == nil || err != nil {
 		return nil, fmt.Errorf("%w: want k of 32 bytes, a number seq and sig of 64 bytes", ErrMalformed)
 	}
-	raw := key.Raw()
-	if !bytes.Equal(k, raw[:]) {
-		return nil, fmt.Errorf("%w: %x signed it, %x is trusted", ErrKey, k, raw)
+	if !bytes.Equal(k, key[:]) {
+		return nil, fmt.Errorf("%w: %x signed it, %x is trusted", ErrKey, k, key)
 	}
 	_, salt, _ := bytes.Cut(fields["salt"], []byte(":"))
-	i, err := itemFrom(raw, salt, seq, fields["v"], [ed25519.SignatureSize]byte(sig))
-	if err != nil {
-		return nil, err
-	}
-	if err := i.check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if i.foreign != "" || !bytes.Equal(i.Encode(), data) {
-		return nil, fmt.Errorf("%w: it has other keys than k, salt, seq, sig and v with ih and m", ErrMalformed)
-	}
-	return i, nil
+	return itemFrom(key, salt, seq, fields["v"], [ed25519.SignatureSize]byte(sig))
 }
 
 // check says whether a publisher like this one can have made the item.

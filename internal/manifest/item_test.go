@@ -220,6 +220,33 @@ func TestItemFromElsewhere(t *testing.T) {
 	}
 }
 
+// TestDecodeItem reads what OpenItem refuses: the items of other publishers.
+func TestDecodeItem(t *testing.T) {
+	k, _, good := testItem(t)
+	for what, change := range map[string]func(*Item){
+		"own":       func(*Item) {},
+		"no salt":   func(i *Item) { i.Channel = "" },
+		"any salt":  func(i *Item) { i.Channel = "4:salt\x00/" },
+		"serial 0":  func(i *Item) { i.Serial = 0 },
+		"more in v": func(i *Item) { i.foreign = strings.Replace(string(i.Value()), "d", "d1:ad1:bi1ee", 1) },
+	} {
+		i := *good
+		change(&i)
+		want := resign(t, k, i)
+		got, err := DecodeItem(k.Public().Raw(), want.Encode())
+		if err != nil || *got != *want {
+			t.Errorf("%s: %+v, %v; want %+v", what, got, err, want)
+		}
+		if _, err := DecodeItem(testKey(t).Public().Raw(), want.Encode()); !errors.Is(err, ErrKey) {
+			t.Errorf("%s by another key: %v", what, err)
+		}
+		want.Sig[0] ^= 1
+		if _, err := DecodeItem(k.Public().Raw(), want.Encode()); !errors.Is(err, ErrSignature) {
+			t.Errorf("%s with another signature: %v", what, err)
+		}
+	}
+}
+
 // TestNumberedKey verifies a manifest with nothing but the bare key.
 func TestNumberedKey(t *testing.T) {
 	k := testKey(t)

@@ -82,7 +82,8 @@ type fetch struct {
 	announcing *http.Client
 	local      netip.Addr // where peers are listened for
 	port       uint16
-	dhtPort    uint16 // 0: no DHT
+	dhtPort    uint16           // 0: no DHT
+	remembered []netip.AddrPort // nodes of the DHT from an earlier run
 	peerID     [20]byte
 	downloads  []*download
 
@@ -98,6 +99,9 @@ func newFetch(o FetchOptions, web *web, h hints) (*fetch, error) {
 	}
 	f := &fetch{limits: limitsOf(o), o: o, web: web, log: o.Log, peerID: newPeerID(), encryption: policy, fence: zone.New("", o.ZoneNet, o.Log.Named("zone"))}
 	nodes, on := f.openDHT(h)
+	if o.follows && h.byKey && !on {
+		return nil, errNoDHT
+	}
 	ln, conn, err := listenForFetch(o, on)
 	if err != nil {
 		return nil, err

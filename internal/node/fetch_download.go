@@ -49,6 +49,9 @@ func (d *download) state() FetchState {
 	if d.err != nil {
 		s.Error = d.err.Error()
 	}
+	if p := d.target.proof; p != nil {
+		s.Serial, s.Release = p.item.Serial, p.id
+	}
 	if d.torrent != nil {
 		t := d.torrent.Stats()
 		s.Done, s.FromPeers, s.FromMirrors, s.Uploaded, s.Peers = s.Size-t.BytesLeft, t.Downloaded[swarm.SourcePeers], t.Downloaded[swarm.SourceMirrors], t.Uploaded, len(t.Peers)
@@ -114,6 +117,7 @@ func (d *download) transfer(ctx context.Context, release func()) (err error) {
 	if t.torrent != nil {
 		spec.InfoBytes, spec.Private = t.torrent.InfoBytes, t.torrent.Private
 	}
+	t.proof.show(&spec)
 	tor, err := d.fetch.engine.Add(spec)
 	if err != nil {
 		return err

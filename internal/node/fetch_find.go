@@ -32,10 +32,12 @@ type FetchDHT struct {
 // hints are what a fetch's links say about where a DHT may be.
 type hints struct {
 	peers []string // HOST:PORT
+	byKey bool     // a link has nothing but a key, which only a DHT knows
 }
 
 func (h *hints) add(t *target) {
 	h.peers = append(h.peers, t.named...)
+	h.byKey = h.byKey || t.magnet != nil && t.magnet.byKey()
 }
 
 // openDHT says with which nodes the DHT begins, and whether there is one at all. A
@@ -45,17 +47,16 @@ func (f *fetch) openDHT(h hints) (nodes []string, on bool) {
 	if d.Off {
 		return nil, false
 	}
-	remembered := 0
 	if d.File != "" {
 		old, err := dht.ReadNodes(d.File)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			f.log.Warn("the file is of another program, or damaged: it is left as it is, and nodes of the DHT are not kept; name another file", zap.Error(err))
 			d.File = ""
 		}
-		remembered = len(old)
+		f.remembered = old
 	}
 	nodes = slices.Concat(d.Nodes, h.peers)
-	on = len(nodes)+remembered > 0 || d.Public
+	on = len(nodes)+len(f.remembered) > 0 || d.Public || f.o.LSD && h.byKey
 	if d.Wanted && !on {
 		f.log.Warn("there is no DHT: no node of one is known; name one with -dht=HOST:PORT")
 	}
@@ -142,6 +143,16 @@ func (d *download) findPeers(ctx context.Context, g *errgroup.Group, infoHash [2
 	}
 	if private {
 		return
+	}
+	if f := d.fetch; f.dht != nil && !f.o.DHT.Public {
+		// A distd has its peers at the port of its DHT; and one that is the only node
+		// has nobody to tell that it is a peer, as long as this command answers nobody.
+		add(swarm.SourceDHT, f.remembered)
+		g.Go(func() error {
+			addrs, _ := resolvePeers(ctx, f.o.DHT.Nodes) // warnOfNodes tells of errors
+			add(swarm.SourceDHT, addrs)
+			return nil
+		})
 	}
 	g.Go(func() error {
 		defer d.fetch.keep(infoHash, d.fetch.port, add)()

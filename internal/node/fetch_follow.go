@@ -13,28 +13,28 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"distd/internal/upstream"
-	"distd/pkg/httpfetch"
+	"distd/pkg/torrentfile"
 )
 
-// Follow fetches a torrent or metalink and, until ctx ends, each new version of
-// it: the old one is served until the new one is whole, and stays where a new one
-// cannot be had. told is called with each version that has come. The last version
-// is remembered in the folder of the downloads, and its hook is not run again
-// after a restart.
+// Follow fetches a torrent or metalink, or the newest release of a channel, and,
+// until ctx ends, each new version of it: the old one is served until the new one is
+// whole, and stays where a new one cannot be had. told is called with each version
+// that has come. The last version is remembered in the folder of the downloads, and
+// its hook is not run again after a restart.
 func Follow(ctx context.Context, o FetchOptions, told func([]FetchState)) error {
 	if len(o.Inputs) != 1 {
-		return &codedError{ExUsage, errors.New("follow wants one URL of a torrent or metalink")}
+		return &codedError{ExUsage, errors.New("follow wants one URL of a torrent or metalink, or one link of a channel")}
 	}
-	u, err := url.Parse(o.Inputs[0])
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return &codedError{ExUsage, fmt.Errorf("follow wants the URL of a torrent or metalink on a server, not %s", shownInput(o.Inputs[0]))}
+	from, err := originOf(o.Inputs[0])
+	if err != nil {
+		return err
 	}
 	if err := o.Hooks.check(); err != nil {
 		return err
@@ -45,24 +45,55 @@ func Follow(ctx context.Context, o FetchOptions, told func([]FetchState)) error 
 	if err != nil {
 		return err
 	}
-	f, err := newFetch(o, web, hints{})
+	f, err := newFetch(o, web, from.hints())
 	if err != nil {
 		return err
 	}
 	defer f.limits.stop()
-	l := &fetchFollower{fetch: f, url: o.Inputs[0], base: u.Scheme + "://" + u.Host, told: told, log: o.Log.Named("follow"),
+	l := &fetchFollower{fetch: f, url: o.Inputs[0], from: from, told: told, log: o.Log.Named("follow"),
 		news: make(chan struct{}, 1), ended: make(chan *fetchVersion)}
 	sum := sha256.Sum256([]byte(l.url))
 	l.file = filepath.Join(o.Dir, stagingFolder, "follow-"+hex.EncodeToString(sum[:8])+".json")
 	return l.run(ctx)
 }
 
+// origin is where versions come from. look is called by one goroutine.
+type origin interface {
+	hints() hints
+	// listen calls news when there may be a new version, until ctx ends.
+	listen(ctx context.Context, f *fetch, news func())
+	// look finds the newest version; changed is false while there is none, or when it
+	// is known to be the last one.
+	look(ctx context.Context, f *fetch, last *followed) (v followed, changed bool, err error)
+	// targets are what is to be fetched of a version.
+	targets(ctx context.Context, f *fetch, v *followed) ([]*target, error)
+}
+
+// originOf says what an input to be followed is.
+func originOf(in string) (origin, error) {
+	if strings.HasPrefix(strings.ToLower(in), "magnet:") {
+		link, err := torrentfile.ParseMagnet(in)
+		if err != nil {
+			return nil, coded(ExDataErr, err)
+		}
+		if !link.HasPublicKey {
+			return nil, &codedError{ExUsage, errors.New("a magnet link with an infohash (xt=urn:btih) names one torrent, which never changes: leave -follow out, or give the channel's link (xs=urn:btpk)")}
+		}
+		return &channelOrigin{link: link, heard: map[string]heard{}, began: time.Now()}, nil
+	}
+	u, err := url.Parse(in)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &codedError{ExUsage, fmt.Errorf("follow wants the URL of a torrent or metalink on a server, or a channel's magnet link, not %s", shownInput(in))}
+	}
+	return &urlOrigin{url: in, base: u.Scheme + "://" + u.Host}, nil
+}
+
 // fetchFollower is one call of Follow. Its loop owns all that is not said to be
 // another's.
 type fetchFollower struct {
 	fetch *fetch
-	url   string
-	base  string // of the server
+	url   string // or link
+	from  origin
 	file  string // where the last version is remembered
 	told  func([]FetchState)
 	log   *zap.Logger
@@ -75,12 +106,17 @@ type fetchFollower struct {
 	problem string        // what was said last of the server
 }
 
-// followed is a version that was fetched.
+// followed is a version that was fetched. Document tells it from others: what the
+// URL gave, or a channel's item.
 type followed struct {
 	URL          string `json:"url"`
 	ETag         string `json:"etag,omitempty"`
 	LastModified string `json:"last_modified,omitempty"`
 	Document     []byte `json:"document"`
+	// Of a channel, once it is known: what the item points at, without which it could
+	// not be begun with again while nobody is there.
+	Torrent []byte `json:"torrent,omitempty"`
+	Bundle  []byte `json:"bundle,omitempty"`
 }
 
 // run looks for versions until ctx ends.
@@ -90,7 +126,7 @@ func (l *fetchFollower) run(ctx context.Context) error {
 	work.Go(func() error { return ignoreCancel(l.fetch.engine.Run(workCtx)) })
 	l.fetch.runFinders(workCtx, &work)
 	listenCtx, stopListening := context.WithCancel(ctx)
-	work.Go(func() error { l.listen(listenCtx); return nil })
+	work.Go(func() error { l.from.listen(listenCtx, l.fetch, l.wake); return nil })
 	defer func() {
 		stopListening()
 		l.coming.stop()
@@ -139,19 +175,18 @@ func (l *fetchFollower) remember() error {
 	return nil
 }
 
-// look asks the server whether there is a new version, and begins with it.
+// look asks whether there is a new version, and begins with it.
 func (l *fetchFollower) look(ctx context.Context) {
-	old := httpfetch.Info{ETag: l.last.ETag, LastModified: l.last.LastModified}
-	var b bytes.Buffer
-	info, changed, err := httpfetch.GetChanged(ctx, l.fetch.web.mirrors, l.url, old, &b, maxTorrent)
+	v, changed, err := l.from.look(ctx, l.fetch, &l.last)
 	if ctx.Err() != nil {
 		return
 	}
 	l.say(err)
-	v := followed{URL: l.url, ETag: info.ETag, LastModified: info.LastModified, Document: b.Bytes()}
+	v.URL = l.url
 	same := !changed || l.last.Document != nil && bytes.Equal(v.Document, l.last.Document)
 	switch {
 	case err != nil, changed && l.coming != nil && bytes.Equal(v.Document, l.coming.Document):
+	case same && l.last.Document == nil: // there is none yet
 	case same && l.live == nil && l.coming == nil:
 		l.begin(ctx, l.last, true) // what was remembered could not be begun with
 	case same && changed && l.live != nil:
@@ -172,7 +207,7 @@ func (l *fetchFollower) say(err error) {
 		if l.problem = text; err != nil {
 			l.log.Warn("cannot look for a new version; what is there stays", zap.Error(err))
 		} else {
-			l.log.Info("the server answers again")
+			l.log.Info("looking for new versions works again")
 		}
 	}
 }
@@ -189,7 +224,7 @@ func (l *fetchFollower) over(v *fetchVersion) {
 		return
 	}
 	l.live.stop()
-	l.live, l.last = v, v.followed
+	l.live, l.last = v, v.remembered()
 	if l.told != nil && !v.known {
 		l.told(v.states())
 	}
@@ -204,19 +239,10 @@ func (l *fetchFollower) over(v *fetchVersion) {
 	}
 }
 
-// listen makes the events of a distd's server wake up the loop. Where there are
-// none it is tried again now and then, and the interval does.
-func (l *fetchFollower) listen(ctx context.Context) {
-	way := l.fetch.web.outward
-	c, err := upstream.New(l.base, upstream.Options{TLS: way.TLS(), Proxy: way.Proxy, Auth: way.Userinfo,
-		RetryMax: 10 * time.Minute, UserAgent: "distd/" + l.fetch.o.Version})
-	if err != nil {
-		return
+// wake makes the loop look for a new version.
+func (l *fetchFollower) wake() {
+	select {
+	case l.news <- struct{}{}:
+	default:
 	}
-	_ = c.Watch(ctx, nil, func(string) {
-		select {
-		case l.news <- struct{}{}:
-		default:
-		}
-	})
 }

@@ -128,10 +128,21 @@ func TestFollow(t *testing.T) {
 }
 
 func TestFollowRefusals(t *testing.T) {
-	for _, in := range [][]string{nil, {"http://a/x.meta4", "http://b/x.meta4"}, {"x.meta4"}, {"magnet:?xt=urn:btih:0"}} {
-		err := Follow(t.Context(), FetchOptions{Inputs: in, Dir: t.TempDir(), Encryption: "allow", Interval: time.Second, Log: zap.NewNop()}, nil)
-		if ExitCode(err) != ExUsage {
-			t.Errorf("%q: %v", in, err)
+	for _, c := range []struct {
+		in   []string
+		code int
+		want string
+	}{
+		{nil, ExUsage, "one URL"},
+		{[]string{"http://a/x.meta4", "http://b/x.meta4"}, ExUsage, "one URL"},
+		{[]string{"x.meta4"}, ExUsage, "the URL of a torrent or metalink"},
+		{[]string{"magnet:?xt=urn:btih:0"}, ExDataErr, "infohash"},
+		{[]string{"magnet:?xt=urn:btih:" + strings.Repeat("5a", 20)}, ExUsage, "leave -follow out"},
+		{[]string{"magnet:?xs=urn:btpk:" + strings.Repeat("5a", 32)}, ExUnavailable, "wants a DHT"},
+	} {
+		err := Follow(t.Context(), FetchOptions{Inputs: c.in, Dir: t.TempDir(), Encryption: "allow", Interval: time.Second, Log: zap.NewNop()}, nil)
+		if ExitCode(err) != c.code || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, exit code %d", c.in, err, ExitCode(err))
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,9 +21,23 @@ import (
 	"distd/pkg/tracker"
 )
 
-// magnet is a download of which only the infohash is known, and where to ask.
+// magnet is a download of which only the infohash is known, or a public key whose
+// item in the DHT has it, and where to ask.
 type magnet struct {
 	link *torrentfile.Magnet
+	lead *lead          // what the key leads to; nil before its item is known
+	from netip.AddrPort // who told of the item; zero: not known
+}
+
+// byKey says whether what is fetched is what the link's public key leads to.
+func (m *magnet) byKey() bool { return m.lead != nil || !m.link.HasInfoHash() }
+
+// infoHash is the torrent's, once it is known.
+func (m *magnet) infoHash() [20]byte {
+	if m.lead != nil {
+		return m.lead.item.InfoHash
+	}
+	return m.link.InfoHash
 }
 
 // magnet reads a magnet link. When it names a place where the torrent itself
@@ -33,9 +48,9 @@ func (w *web) magnet(ctx context.Context, in string) ([]*target, error) {
 		return nil, coded(ExDataErr, err)
 	}
 	if !link.HasInfoHash() {
-		return nil, coded(ExDataErr, errors.New("the magnet link names a public key (xs=urn:btpk) and no torrent: xt=urn:btih is missing"))
+		return []*target{channelTarget(link, nil)}, nil
 	}
-	out := &target{name: link.Name, key: hex.EncodeToString(link.InfoHash[:]), named: link.Peers, magnet: &magnet{link}}
+	out := &target{name: link.Name, key: hex.EncodeToString(link.InfoHash[:]), named: link.Peers, magnet: &magnet{link: link}}
 	if t, _ := w.firstTorrent(ctx, link.Sources, link); t != nil {
 		w.adopt(out, t)
 		return []*target{out}, nil
@@ -80,24 +95,38 @@ func (w *web) torrentAt(ctx context.Context, u string, link *torrentfile.Magnet)
 func (w *web) adopt(out *target, t *torrentfile.Torrent) {
 	link, peers, named := out.magnet.link, out.peers, out.named
 	for _, tr := range link.Trackers {
-		t.Announce = append(t.Announce, []string{tr})
+		if !slices.ContainsFunc(t.Announce, func(tier []string) bool { return slices.Contains(tier, tr) }) {
+			t.Announce = append(t.Announce, []string{tr})
+		}
 	}
-	t.WebSeeds = append(t.WebSeeds, link.WebSeeds...)
+	for _, ws := range link.WebSeeds {
+		if !slices.Contains(t.WebSeeds, ws) {
+			t.WebSeeds = append(t.WebSeeds, ws)
+		}
+	}
 	*out = *w.torrentTarget(t)
 	out.peers, out.named, out.only = peers, named, link.Select
 	w.restrict(out)
 }
 
-// resolve asks peers what the magnet link's torrent is.
+// resolve asks peers what the magnet link's torrent is, and before that the DHT
+// which one a public key leads to.
 func (d *download) resolve(ctx context.Context) error {
 	t := d.target
 	if t.magnet == nil {
 		return nil
 	}
+	if err := d.findItem(ctx); err != nil {
+		return err
+	}
 	d.note("asking peers for the torrent")
-	f, err := swarm.NewInfoFetch(swarm.InfoConfig{InfoHash: t.magnet.link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port, Encryption: d.fetch.encryption,
+	cfg := swarm.InfoConfig{InfoHash: t.magnet.link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port, Encryption: d.fetch.encryption,
 		DHTPort: d.fetch.dhtPort, OnDHTNode: d.fetch.dhtNode,
-		AllowPeer: d.fetch.allowPeer, KeptOut: d.fetch.keptOut, Dial: d.fetch.dial, Version: "distd " + d.fetch.o.Version, Log: d.log.Named("swarm")})
+		AllowPeer: d.fetch.allowPeer, KeptOut: d.fetch.keptOut, Dial: d.fetch.dial, Version: "distd " + d.fetch.o.Version, Log: d.log.Named("swarm")}
+	if l := t.magnet.lead; l != nil {
+		l.seek(&cfg)
+	}
+	f, err := swarm.NewInfoFetch(cfg)
 	if err != nil {
 		return err
 	}
@@ -105,20 +134,56 @@ func (d *download) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.adopt(f, tor); err != nil {
+		return err
+	}
+	if d.switching != nil {
+		return nil // Follow's versions have one name
+	}
+	return d.fetch.takeName(t)
+}
+
+// findItem finds out which torrent a public key leads to, if it is one.
+func (d *download) findItem(ctx context.Context) error {
+	m := d.target.magnet
+	if !m.byKey() || m.lead != nil {
+		return nil
+	}
+	d.note("asking the DHT for the newest release")
+	item, err := d.fetch.newestItem(ctx, m.link)
+	if err != nil {
+		return err
+	}
+	d.log.Info("heard of a release", zap.Uint64("serial", item.Serial), zap.String("infohash", hex.EncodeToString(item.InfoHash[:])))
+	m.lead = leadOf(m.link, item)
+	return nil
+}
+
+// adopt makes the download one of the torrent that was found.
+func (d *download) adopt(f *swarm.InfoFetch, tor *torrentfile.Torrent) error {
+	t := d.target
+	if l := t.magnet.lead; l != nil {
+		if err := l.expired(); err != nil {
+			return err
+		}
+	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	t.peers = f.Peers()
 	if tor.Private {
 		t.peers = f.Peers(swarm.SourceTracker, swarm.SourceMagnet)
 	}
+	if t.magnet.lead != nil {
+		return d.fetch.web.adoptRelease(t, tor)
+	}
 	d.fetch.web.adopt(t, tor)
-	d.mu.Unlock()
-	return d.fetch.takeName(t)
+	return nil
 }
 
 // asked says whether there is anybody to ask for the magnet link's torrent.
 func (d *download) asked() bool {
 	t, f := d.target, d.fetch
-	return len(t.named)+len(f.magnetTiers(t.magnet.link)) > 0 || f.dht != nil || f.lsd != nil
+	return t.magnet.byKey() || len(t.named)+len(f.magnetTiers(t.magnet.link)) > 0 || f.dht != nil || f.lsd != nil
 }
 
 // ask gets the magnet link's torrent from peers or, when all else fails, from the
@@ -143,12 +208,16 @@ func (d *download) ask(ctx context.Context, f *swarm.InfoFetch) (*torrentfile.To
 	})
 	d.findInfo(workCtx, &work, f)
 	if limit := d.fetch.o.StopTimeout; limit > 0 {
+		what := "the torrent's info"
+		if l := d.target.magnet.lead; l != nil && namesManifest(l.item) {
+			what += " and the release's manifest"
+		}
 		timer := time.AfterFunc(limit, func() {
-			stop(&codedError{ExUnavailable, fmt.Errorf("no peer has sent the torrent's info for %v", limit)})
+			stop(&codedError{ExUnavailable, fmt.Errorf("no peer has sent %s for %v", what, limit)})
 		})
 		defer timer.Stop()
 	}
-	info, err := f.Run(workCtx)
+	info, _, err := f.RunBoth(workCtx)
 	if err != nil && ctx.Err() == nil {
 		err = context.Cause(workCtx)
 	}
@@ -160,14 +229,18 @@ func (d *download) ask(ctx context.Context, f *swarm.InfoFetch) (*torrentfile.To
 	case err != nil:
 		return nil, err
 	}
-	tor, err := torrentfile.ParseInfo(info)
+	parse := torrentfile.ParseInfo
+	if l := d.target.magnet.lead; l != nil {
+		parse = l.take
+	}
+	tor, err := parse(info)
 	return tor, coded(ExDataErr, err)
 }
 
 // lastResort gets the torrent from the link's acceptable sources once nobody else
 // has given it for some time; nil when ctx ends before.
 func (d *download) lastResort(ctx context.Context, link *torrentfile.Magnet) *torrentfile.Torrent {
-	for len(link.Acceptable) > 0 {
+	for link.HasInfoHash() && len(link.Acceptable) > 0 {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -182,14 +255,17 @@ func (d *download) lastResort(ctx context.Context, link *torrentfile.Magnet) *to
 
 // findInfo runs what finds peers that may have the torrent's info, until ctx ends.
 func (d *download) findInfo(ctx context.Context, g *errgroup.Group, f *swarm.InfoFetch) {
-	link := d.target.magnet.link
-	d.findPeers(ctx, g, link.InfoHash, false, f.AddPeers)
+	link, infoHash := d.target.magnet.link, d.target.magnet.infoHash()
+	d.findPeers(ctx, g, infoHash, false, f.AddPeers)
+	if d.target.magnet.lead != nil {
+		f.AddPeers(swarm.SourceDHT, d.tellers())
+	}
 	tiers := d.fetch.magnetTiers(link)
 	if len(tiers) == 0 || d.fetch.port == 0 {
 		return
 	}
 	a := tracker.NewAnnouncer(tracker.AnnouncerConfig{
-		Tiers: tiers, InfoHash: link.InfoHash, PeerID: d.fetch.peerID, Port: d.fetch.port,
+		Tiers: tiers, InfoHash: infoHash, PeerID: d.fetch.peerID, Port: d.fetch.port,
 		// How much is missing is not known yet; something is.
 		Stats: func() tracker.Stats { return tracker.Stats{Left: torrentfile.MinPieceLength} },
 		Peers: func(addrs []netip.AddrPort) { f.AddPeers(swarm.SourceTracker, addrs) }, Local: d.fetch.local, HTTPClient: d.fetch.announcing, Log: d.log.Named("announce"),

@@ -109,6 +109,8 @@ type FetchState struct {
 	Uploaded    int64    `json:"bytes_uploaded"`
 	Peers       int      `json:"peers"`
 	Path        string   `json:"path,omitempty"`
+	Serial      uint64   `json:"serial,omitempty"`  // of a channel's release
+	Release     string   `json:"release,omitempty"` // its ID
 	Seconds     float64  `json:"seconds,omitempty"`
 	Error       string   `json:"error,omitempty"`
 	Mirrors     []Mirror `json:"mirrors,omitempty"`

@@ -200,11 +200,3 @@ func TestNoIPv6(t *testing.T) {
 		t.Error("IPv6 is not used")
 	}
 }
-
-// A link that names only a public key (BEP 46) names no torrent yet.
-func TestMagnetWithoutTorrent(t *testing.T) {
-	err := fetchInto(t, t.TempDir(), nil, "magnet:?xs=urn:btpk:"+strings.Repeat("5a", 32)+"&s=web&x.pe=127.0.0.1:1")
-	if ExitCode(err) != ExDataErr || !strings.Contains(err.Error(), "xt=urn:btih is missing") {
-		t.Errorf("ended with %v", err)
-	}
-}

@@ -29,7 +29,7 @@ func (l *fetchFollower) begin(ctx context.Context, what followed, known bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	v := &fetchVersion{followed: what, known: known, cancel: cancel, done: make(chan struct{})}
 	l.coming = v
-	targets, err := l.fetch.web.document(ctx, what.Document)
+	targets, err := l.from.targets(ctx, l.fetch, &what)
 	if err == nil {
 		targets, err = distinct(targets)
 	}
@@ -129,6 +129,28 @@ func (v *fetchVersion) err() error {
 func (v *fetchVersion) states() (out []FetchState) {
 	for _, d := range v.downloads {
 		out = append(out, d.state())
+	}
+	return out
+}
+
+// remembered is what a restart needs to begin with the version again. It must be
+// whole.
+func (v *fetchVersion) remembered() followed {
+	out := v.followed
+	for _, d := range v.downloads {
+		p := d.target.proof
+		if p == nil {
+			continue
+		}
+		var err error
+		out.Torrent, err = d.target.torrent.Encode()
+		if err == nil && p.bundle != nil {
+			out.Bundle, err = p.bundle.Encode()
+		}
+		if err != nil { // what was read before can be written
+			d.log.Warn("the release cannot be begun with after a restart unless peers are there", zap.Error(err))
+			out.Torrent, out.Bundle = nil, nil
+		}
 	}
 	return out
 }

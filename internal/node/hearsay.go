@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"distd/internal/manifest"
 	"distd/pkg/dht"
 	"distd/pkg/swarm"
-	"distd/pkg/torrentfile"
 )
 
 // A channel can be followed without any server. The publisher signs an item
@@ -154,6 +152,9 @@ func (n *Node) followsAny() bool {
 // hear takes in an item that some node of the zone has passed on.
 func (h *hearsay) hear(it dht.Item, from netip.AddrPort) {
 	item, err := manifest.ItemFrom(h.key.Raw(), it.Salt, it.Seq, it.Value, it.Sig)
+	if err == nil && !namesManifest(item) {
+		err = errors.New("it names a torrent and no manifest, by which the content could be verified")
+	}
 	if err != nil {
 		h.log.Warn("the channel's item makes no sense", zap.Stringer("from", from), zap.Error(err))
 		return
@@ -189,19 +190,21 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 		}
 	}
 	h.log.Debug("heard of a release", zap.Uint64("serial", news.item.Serial), zap.Stringer("from", news.from))
-	var p *manifest.Pointer
-	var got *papers
-	fetch, err := swarm.NewInfoFetch(swarm.InfoConfig{
-		InfoHash: news.item.InfoHash, PeerID: n.peerID, Port: n.peerPort, Encryption: n.encryption, AllowPeer: n.fence.Allows, Zone: n.fence.Name(),
+	l := &lead{item: news.item, key: func([]byte) (manifest.PublicKey, error) { return h.key, nil }}
+	cfg := swarm.InfoConfig{
+		PeerID: n.peerID, Port: n.peerPort, Encryption: n.encryption, AllowPeer: n.fence.Allows, Zone: n.fence.Name(),
 		KeptOut: n.fence.KeptOut, Dial: dialPeers(n.peers), Version: "distd " + n.version, Log: n.log.Named("swarm"),
-		Documents: true, MaxDocuments: manifest.MaxBundles,
-		CheckDocuments: func(data []byte) (err error) {
-			if p, got, err = h.check(news.item, data); err != nil {
-				h.f.unfit.Add(1)
-			}
-			return err
-		},
-	})
+	}
+	l.seek(&cfg)
+	check := cfg.CheckDocuments
+	cfg.CheckDocuments = func(data []byte) error {
+		err := check(data)
+		if err != nil {
+			h.f.unfit.Add(1)
+		}
+		return err
+	}
+	fetch, err := swarm.NewInfoFetch(cfg)
 	if err != nil {
 		return err
 	}
@@ -214,50 +217,14 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 	if err != nil {
 		return ignoreCancel(err)
 	}
-	t, err := torrentfile.ParseInfo(info)
-	if err != nil {
-		return fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
+	if _, err := l.take(info); err != nil {
+		return err
 	}
-	if got.torrent, err = t.Encode(); err != nil {
-		return fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
-	}
-	if err := n.takeUp(ctx, h.f.log, h.key, false, p, got); err != nil {
+	if err := n.takeUp(ctx, h.f.log, h.key, false, l.pointer, l.papers); err != nil {
 		return err
 	}
 	h.f.heard.Add(1)
 	return nil
-}
-
-// check finds the papers that the item points at among those that a peer gave.
-func (h *hearsay) check(item *manifest.Item, data []byte) (*manifest.Pointer, *papers, error) {
-	parts, err := manifest.SplitBundles(data)
-	if err != nil {
-		return nil, nil, err
-	}
-	err = errors.New("the release is not among the peer's papers")
-	for _, part := range parts {
-		b, e := manifest.DecodeBundle(part)
-		var p *manifest.Pointer
-		if e == nil {
-			p, e = manifest.OpenPointer(h.key, b.Pointer, b.PointerSig)
-		}
-		if e == nil && p.Channel != h.channel {
-			continue
-		}
-		if e == nil {
-			e = item.Matches(p)
-		}
-		if e != nil {
-			err = e
-			continue
-		}
-		if _, id, e := manifest.Open(h.key, b.Manifest, b.ManifestSig); e != nil || id != p.Manifest {
-			err = errors.Join(e, fmt.Errorf("manifest %s: what the peer gave is not it", p.Manifest))
-			continue
-		}
-		return p, &papers{pointer: b.Pointer, pointerSig: b.PointerSig, manifest: b.Manifest, manifestSig: b.ManifestSig, item: item.Encode()}, nil
-	}
-	return nil, nil, err
 }
 
 // documents are the papers of all channels whose newest release has this

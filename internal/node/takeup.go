@@ -78,23 +78,32 @@ func (n *Node) fresh(p *manifest.Pointer) (bool, error) {
 	return cur.Serial < p.Serial, nil
 }
 
+// open verifies that the papers agree with the pointer and with each other.
+func (got *papers) open(key manifest.PublicKey, p *manifest.Pointer) (*manifest.Manifest, string, *torrentfile.Torrent, error) {
+	m, id, err := manifest.Open(key, got.manifest, got.manifestSig)
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("manifest %s: %w", p.Manifest, explainKey(err))
+	}
+	if err := p.Matches(m, id); err != nil {
+		return nil, "", nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
+	}
+	t, err := torrentfile.Parse(got.torrent)
+	if err == nil {
+		err = agree(m, t)
+	}
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("torrent of release %s: %w", id, err)
+	}
+	return m, id, t, nil
+}
+
 // stage verifies that the papers agree with the pointer and with each other, and
 // makes the staging folder. What is not signed is not taken over: metalinks,
 // sums and the torrent's trackers are written anew from what is.
 func (n *Node) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer, got *papers) (*store.Release, error) {
-	m, id, err := manifest.Open(key, got.manifest, got.manifestSig)
+	m, id, t, err := got.open(key, p)
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, explainKey(err))
-	}
-	if err := p.Matches(m, id); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
-	}
-	t, err := torrentfile.Parse(got.torrent)
-	if err != nil {
-		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
-	}
-	if err := agree(m, t); err != nil {
-		return nil, fmt.Errorf("torrent of release %s: %w", id, err)
+		return nil, err
 	}
 	meta, err := renderMeta(m, t, got.manifest, got.manifestSig)
 	if err != nil {
