@@ -23,6 +23,9 @@ func (j *job) activate(ctx context.Context) error {
 	lock.Lock()
 	defer lock.Unlock()
 	j.setState(stateActivating)
+	if err := j.earlierHooks(ctx); err != nil {
+		return err
+	}
 	changed, err := j.makeLive(ctx)
 	if err != nil {
 		return err
@@ -36,6 +39,22 @@ func (j *job) activate(ctx context.Context) error {
 	// look at what is old is enough for all of them.
 	if changed || !j.kept {
 		n.prune(ctx)
+	}
+	return nil
+}
+
+// earlierHooks runs the hooks of the channel that are due already: those that a
+// crash has interrupted while this release was complete. Their own jobs may come
+// later than this one, when the releases are no longer live.
+func (j *job) earlierHooks(ctx context.Context) error {
+	for _, due := range j.node.store.PendingHooks() {
+		rel, err := j.node.store.Release(due.ID)
+		if err != nil || rel.Manifest.Channel != j.m.Channel || due.ID == j.id {
+			continue
+		}
+		if err := j.node.releases.of(rel).hook(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

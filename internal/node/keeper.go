@@ -90,14 +90,30 @@ func (k *keeper) start(ctx context.Context, id string, kept bool) {
 	if _, ok := k.jobs[id]; ok {
 		return
 	}
-	j := &job{node: k.node, id: id, m: rel.Manifest, started: time.Now(), kept: kept, ended: make(chan struct{}),
-		log: k.node.log.Named("release").WithLazy(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
+	j := k.newJob(rel)
+	j.kept = kept
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.setState(stateStarting)
 	j.complete.Store(rel.Complete)
 	k.supersede(rel)
 	k.jobs[id] = j
 	k.launch(j)
+}
+
+func (k *keeper) newJob(rel *store.Release) *job {
+	return &job{node: k.node, id: rel.ID, m: rel.Manifest, started: time.Now(), ended: make(chan struct{}),
+		log: k.node.log.Named("release").WithLazy(zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name))}
+}
+
+// of returns the job of a release, or one that is not started, to do a single
+// step of it.
+func (k *keeper) of(rel *store.Release) *job {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if j := k.jobs[rel.ID]; j != nil {
+		return j
+	}
+	return k.newJob(rel)
 }
 
 // supersede ends the transfers of older releases of the same channel: nobody

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +89,54 @@ func TestNewerReleaseOvertakesARetry(t *testing.T) {
 	await(t, 10*time.Second, "the second hook is done", func() bool { return leaf.release("web", 2).HookOutcome == "done" })
 	if out := leaf.release("web", 1).HookOutcome; !strings.Contains(out, "newer release") {
 		t.Errorf("outcome of the overtaken hook: %q", out)
+	}
+}
+
+// TestHooksKeepTheirOrder kills a leaf while the hook of a release runs and a
+// newer one is complete: at the start the older hook is run again before the
+// newer release becomes live.
+func TestHooksKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	master := newMaster(t)
+	seed := newSeed(t, master, "")
+	dir := t.TempDir()
+	log, hook := filepath.Join(dir, "log"), filepath.Join(dir, "hook.sh")
+	script := fmt.Sprintf("#!/bin/sh\necho \"$DISTD_SERIAL $DISTD_ATTEMPT $(wc -c < \"$DISTD_DIR\")\" >> '%s'\n"+
+		"[ $DISTD_SERIAL$DISTD_ATTEMPT = 1$(cat '%s/slow') ] && sleep 60\nexit 0\n", log, dir)
+	must(t, os.WriteFile(hook, []byte(script), 0o755))
+	leaf := newLeaf(t, seed, "-hook="+hook)
+	lines := func() string {
+		b, _ := os.ReadFile(log)
+		return strings.Join(strings.Split(strings.TrimSpace(string(b)), "\n"), ", ")
+	}
+	path, _ := payload(t, "x.bin", 1000)
+	want := "1 1 1000"
+	must(t, os.WriteFile(filepath.Join(dir, "slow"), []byte("1"), 0o644))
+	master.publish("web", path)
+	await(t, 20*time.Second, "the hook runs", func() bool { return lines() == want })
+	must(t, os.WriteFile(path, make([]byte, 2000), 0o644))
+	second := master.publish("web", path)
+	await(t, 20*time.Second, "the second release is complete", func() bool {
+		_, err := os.Stat(filepath.Join(leaf.dir, ".distd", "releases", second.ID))
+		return err == nil
+	})
+	// Which job comes first after a start is a matter of luck: try some.
+	const crashes = 8
+	for i := 2; i <= crashes+1; i++ {
+		leaf.kill9()
+		if i > crashes {
+			must(t, os.WriteFile(filepath.Join(dir, "slow"), []byte("none"), 0o644))
+		} else {
+			must(t, os.WriteFile(filepath.Join(dir, "slow"), []byte(strconv.Itoa(i)), 0o644))
+		}
+		leaf.restart()
+		want += fmt.Sprintf(", 1 %d 1000", i)
+		if i > crashes {
+			want += ", 2 1 2000"
+		}
+		await(t, 20*time.Second, "the hook runs again", func() bool { return len(lines()) >= len(want) })
+		if got := lines(); got != want {
+			t.Fatalf("hook runs %q, want %q (serial, attempt, size of what is live)", got, want)
+		}
 	}
 }
