@@ -31,6 +31,7 @@ func (j *job) reuse(ctx context.Context, rel *store.Release, lay *layout.Layout,
 	}
 	bytes := got.Bytes
 	if j.adopted = got.Files; len(got.Files) > 0 {
+		ps.Durable(got.Durable)
 		n := ps.Adopt(got.Files)
 		j.log.Info("took files over from releases on this disk", zap.Int("files", len(got.Files)), zap.Int("linked", got.Linked), zap.Int("copied", got.Copied),
 			zap.Int64("bytes", got.Bytes), zap.Int("pieces", n), zap.Int("of_pieces", lay.NumPieces()), zap.Duration("took", time.Since(start).Round(time.Millisecond)))

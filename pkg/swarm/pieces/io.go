@@ -47,14 +47,18 @@ func (s *Store) writeSegment(file int, data []byte, off int64) error {
 		return err
 	}
 	defer s.files.release(f)
+	s.soil(file)
 	_, err = f.WriteAt(data, off)
 	return err
 }
 
-// markDirty notes that the files of piece i hold data that is not synced.
+// markDirty notes that the files of piece i hold data that is not synced, but for
+// those that are durable.
 func (s *Store) markDirty(i int) {
 	for seg := range s.layout.Segments(s.layout.PieceOffset(i), s.layout.PieceSize(i)) {
-		s.dirty[seg.File] = struct{}{}
+		if _, ok := s.durable[seg.File]; !ok {
+			s.dirty[seg.File] = struct{}{}
+		}
 	}
 }
 

@@ -56,9 +56,16 @@ func (s *Store) Recover(ctx context.Context, progress func(done, total int64)) e
 // write it cuts files that are too long and makes empty ones.
 func (s *Store) survey(ctx context.Context, root *os.Root) ([]fs.FileInfo, error) {
 	infos := make([]fs.FileInfo, len(s.layout.Files))
+	bare, err := isBare(root)
+	if err != nil {
+		return nil, err
+	}
 	for i, f := range s.layout.Files {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if bare && f.Length > 0 {
+			continue
 		}
 		name := s.files.name(i)
 		info, err := root.Lstat(name)
@@ -85,6 +92,20 @@ func (s *Store) survey(ctx context.Context, root *os.Root) ([]fs.FileInfo, error
 		}
 	}
 	return infos, nil
+}
+
+// isBare says that nothing is in the folder, as in that of a release that has just
+// been staged: none of its files needs a look then.
+func isBare(root *os.Root) (bool, error) {
+	d, err := root.Open(".")
+	if err != nil {
+		return false, err
+	}
+	names, err := d.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return len(names) == 0, errors.Join(err, d.Close())
 }
 
 // mend makes an empty file, or cuts one that is too long.

@@ -17,6 +17,28 @@ import (
 // such a file is only ever read: a part of it that is right already need not be
 // written, and if one is not, the store first takes a copy for itself.
 
+// Durable says of files that are to be adopted, by their indexes in the layout,
+// that their bytes are on the disk for good, as are those of links to files that
+// are. Sync leaves them alone then, until something is written to them. Their
+// names need not be durable: a record counts for no file that is missing.
+func (s *Store) Durable(files []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.durable == nil {
+		s.durable = make(map[int]struct{}, len(files))
+	}
+	for _, i := range files {
+		s.durable[i] = struct{}{}
+	}
+}
+
+// soil notes that file i is about to be written to.
+func (s *Store) soil(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.durable, i)
+}
+
 // Adopt takes files that the caller has put in their places, by their indexes in
 // the layout, each whole and with bytes that were verified before. Pieces that
 // lie in such files from end to end count as here, without being read. It must
@@ -28,6 +50,9 @@ func (s *Store) Adopt(files []int) int {
 	fresh := map[string]struct{}{}
 	for _, i := range files {
 		adopted[i] = struct{}{}
+		if s.isDurable(i) {
+			continue
+		}
 		for d := path.Dir(s.layout.Files[i].Path); ; d = path.Dir(d) {
 			if _, seen := fresh[d]; seen {
 				break
@@ -62,6 +87,13 @@ func (s *Store) Adopt(files []int) int {
 		}
 	}
 	return n
+}
+
+func (s *Store) isDurable(i int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.durable[i]
+	return ok
 }
 
 // holds says whether file i is one that must not be written to and has these

@@ -121,3 +121,52 @@ func TestSharedFilesAreNotWritten(t *testing.T) {
 		})
 	}
 }
+
+// TestDurableFilesAreNotSynced counts what Sync syncs of adopted files, and of one
+// that is written to afterwards.
+func TestDurableFilesAreNotSynced(t *testing.T) {
+	r := piecestest.NewRelease(64, 64, 64, 100, 28)
+	p := newPlace(t, "")
+	linked(t, p, r, 0, 1, 2)
+	cfg := p.config(r)
+	cfg.Shared = true
+	s := mustOpen(t, cfg)
+	var synced []string
+	s.fsync = func(f *os.File) error {
+		synced = append(synced, filepath.Base(f.Name()))
+		return f.Sync()
+	}
+	want := func(when string, files ...int) {
+		t.Helper()
+		mustSync(t, s)
+		var names []string
+		for _, i := range files {
+			names = append(names, filepath.Base(r.Layout.Files[i].Path))
+		}
+		if slices.Sort(synced); !slices.Equal(synced, names) {
+			t.Errorf("%s: synced %v, want %v", when, synced, names)
+		}
+		synced = nil
+	}
+	s.Durable([]int{0, 2})
+	s.Adopt([]int{0, 1, 2})
+	want("adopted", 1)
+	off := r.Layout.PieceOffset(3)
+	if err := s.WritePiece(3, r.Data[off:off+r.Layout.PieceSize(3)]); err != nil {
+		t.Fatal(err)
+	}
+	want("with a piece behind a durable file", 3)
+	// Somebody has changed the file, so that it is written to.
+	s.Drop(0)
+	file := filePath(p, r, 0)
+	if err := os.WriteFile(file, make([]byte, 64), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WritePiece(0, r.Data[:64]); err != nil {
+		t.Fatal(err)
+	}
+	want("written to", 0)
+	if again := recovered(t, cfg); !again.Have().All() {
+		t.Errorf("recovered %v", slices.Collect(again.Have().Ones()))
+	}
+}
