@@ -172,6 +172,9 @@ func (c *Config) checkValues() error {
 	if c.Deltas < 0 || c.Deltas > 16 {
 		return fmt.Errorf("delta_bases %d is not between 0 and 16", c.Deltas)
 	}
+	if c.Inline < 0 || c.Inline > 16<<20 {
+		return fmt.Errorf("inline %d is not between 0 and 16MiB", c.Inline)
+	}
 	for key, d := range map[string]time.Duration{"expires": c.Expires, "scrub": c.Scrub, "keep_age": c.KeepAge} {
 		if d < 0 {
 			return fmt.Errorf("%s must not be negative", key)

@@ -94,6 +94,7 @@ type Config struct {
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Deltas   int           `koanf:"delta_bases" usage:"for how many of a channel's releases before it a published release gets a delta pack, with which nodes that have that release fetch what changed (0: none)" reload:"yes"`
+	Inline   Bytes         `koanf:"inline" usage:"how large a delta pack may be to be fetched from the upstream together with a release's documents, without the swarm (0: none)" reload:"yes"`
 	Expires  time.Duration `koanf:"expires" usage:"how long a published release is valid (0: for ever)" reload:"yes"`
 
 	Watch           []string      `koanf:"watch" usage:"folders and files that the master publishes by itself when they have changed: CHANNEL=PATH"`
@@ -160,6 +161,7 @@ func Default() Config {
 		Reuse:           "link",
 		Deltas:          2,
 		MaxDelete:       "50%",
+		Inline:          256 << 10,
 	}
 }
 

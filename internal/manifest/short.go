@@ -9,6 +9,10 @@ const (
 	InfoDocument     = "info"
 )
 
+// HeaderAtMost is the header of a request for a delta pack that says how many
+// bytes it may have, at most. A larger one is refused with status 413.
+const HeaderAtMost = "Distd-At-Most"
+
 const shortSuffix = ".zst"
 
 // ShortName is the name, below /releases/ID/, of a document in its short form:

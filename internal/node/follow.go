@@ -222,30 +222,3 @@ func explainKey(err error) error {
 	}
 	return err
 }
-
-// Sizes of foreign documents, in bytes, at most.
-const maxTorrent = 64 << 20
-
-// papers asks for what the pointer leads to.
-func (f *follower) papers(ctx context.Context, key manifest.PublicKey, p *manifest.Pointer) (*papers, error) {
-	// Over a long link each question costs a round trip: all are asked at once.
-	var got papers
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		if got.manifest, got.manifestSig, err = f.client.Manifest(gctx, p.Manifest); err != nil {
-			err = fmt.Errorf("manifest %s: %w", p.Manifest, err)
-		}
-		return err
-	})
-	g.Go(func() (err error) {
-		if got.torrent, err = f.client.Meta(gctx, p.Manifest, p.Name+".torrent", maxTorrent); err != nil {
-			err = fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
-		}
-		return err
-	})
-	g.Go(func() error {
-		got.item = f.item(gctx, key, p)
-		return nil
-	})
-	return &got, g.Wait()
-}

@@ -32,6 +32,7 @@ import (
 	"distd/internal/outward"
 	"distd/internal/serve"
 	"distd/internal/store"
+	"distd/internal/upstream"
 	"distd/internal/zone"
 	"distd/pkg/httpfetch"
 	"distd/pkg/swarm"
@@ -85,6 +86,8 @@ type Node struct {
 	publishMu sync.Mutex
 	ready     atomic.Bool
 	counters  counters
+	traffic   upstream.Traffic // of the documents
+	inlined   sync.Map         // int64 by ID of a release: bytes of the pack that came with its documents
 }
 
 // New opens the node's folder and its listeners and starts nothing. The node

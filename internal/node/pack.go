@@ -110,6 +110,9 @@ var errPackStalled = errors.New("nothing of it came for a while")
 
 // fetch waits until the pack is whole.
 func (p *pack) fetch(ctx context.Context) error {
+	if p.torrent.Left() == 0 {
+		return nil // it came with the documents, or before a restart
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
@@ -249,6 +252,7 @@ func (j *job) closePacks(gone bool) (err error) {
 	j.packs = nil
 	j.mu.Unlock()
 	if gone {
+		j.node.inlined.Delete(j.id)
 		for i := range j.m.Deltas {
 			j.node.dismiss(infoHash(j.m.Deltas[i].InfoHash))
 		}

@@ -32,9 +32,11 @@ type Status struct {
 	ZoneNet  []netip.Prefix    `json:"zone_net,omitempty"`
 	// KeptOut counts the peers that were kept out of the zone, by what named them.
 	KeptOut map[string]int64 `json:"kept_out,omitempty"`
-	Watches []watch.Status   `json:"watches,omitempty"`
-	Scrub   ScrubStatus      `json:"scrub"`
-	Disk    DiskStatus       `json:"disk"`
+	// Documents is in which form the documents of releases came from upstreams.
+	Documents TrafficStatus  `json:"documents"`
+	Watches   []watch.Status `json:"watches,omitempty"`
+	Scrub     ScrubStatus    `json:"scrub"`
+	Disk      DiskStatus     `json:"disk"`
 }
 
 // ChannelStatus is one channel as this node knows it.
@@ -111,7 +113,7 @@ type counters struct {
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
 		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(), Watches: n.watches.status(),
-		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts()}
+		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts(), Documents: n.documentTraffic()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()
 	}
@@ -188,6 +190,10 @@ func (j *job) describe(r *ReleaseStatus) (peers []swarm.PeerStats) {
 	for _, p := range j.listPacks() {
 		p.describe(r)
 	}
+	if size, ok := j.node.inlined.Load(j.id); ok {
+		// It came from the upstream like what comes from mirrors.
+		r.FromMirrors, r.Delta = r.FromMirrors+size.(int64), r.Delta+size.(int64)
+	}
 	if f != nil {
 		r.Mirrors = merge(r.Mirrors, mirrorsOfStats(f.Stats()))
 	}
@@ -205,6 +211,23 @@ func (n *Node) trackerStates() map[string]string {
 		}
 	}
 	return states
+}
+
+// TrafficStatus is what a node has fetched from upstreams of releases' documents,
+// in bytes of the answers: as the difference from those of another release,
+// packed, and as they are; and the delta packs that came with them. Refused are
+// answers that were not what had been asked for.
+type TrafficStatus struct {
+	Difference int64 `json:"difference_bytes"`
+	Packed     int64 `json:"packed_bytes"`
+	Plain      int64 `json:"plain_bytes"`
+	Pack       int64 `json:"pack_bytes"`
+	Refused    int64 `json:"refused"`
+}
+
+func (n *Node) documentTraffic() TrafficStatus {
+	t := &n.traffic
+	return TrafficStatus{t.Difference.Load(), t.Packed.Load(), t.Plain.Load(), t.Pack.Load(), t.Refused.Load()}
 }
 
 // describe adds what the pack has brought and sent to that of its release.

@@ -21,6 +21,9 @@ type papers struct {
 	manifest, manifestSig []byte
 	torrent               []byte
 	item                  []byte // nil: there is none
+	// pack is the delta pack for the release packBase; nil: it did not come along.
+	pack     []byte
+	packBase string
 }
 
 // takeUp makes the release that the verified pointer leads to the newest of its
@@ -115,7 +118,11 @@ func (n *Node) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Po
 	if err := n.makeRoom(ctx, n.needs(m)); err != nil {
 		n.log.Debug("no room for all of a release yet", zap.Error(err))
 	}
-	return n.store.Stage(m, id, meta)
+	rel, err := n.store.Stage(m, id, meta)
+	if err == nil {
+		n.placePack(rel, got)
+	}
+	return rel, err
 }
 
 // agree checks that a torrent is the one that the manifest names and cuts the

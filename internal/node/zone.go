@@ -42,7 +42,7 @@ func (n *Node) addUpstreams(cfg *config.Config) error {
 // addUpstream makes one follower.
 func (n *Node) addUpstream(base string) (*follower, error) {
 	c, err := upstream.New(base, upstream.Options{TLS: n.outward.TLS(), Proxy: n.outward.Proxy, Auth: n.outward.Userinfo, PollInterval: n.cfg.Load().Poll,
-		UserAgent: "distd/" + n.version, Log: n.log.Named("upstream")})
+		UserAgent: "distd/" + n.version, Log: n.log.Named("upstream"), Traffic: &n.traffic})
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"distd/internal/manifest"
 )
 
 // serveDelta answers /releases/ID/delta/BASE, a delta pack, and its torrent
@@ -16,13 +19,17 @@ func (s *Server) serveDelta(w *response, r *http.Request, rel *Release, rest str
 		w.fail(http.StatusNotFound, "the release has no delta pack for that base; its manifest lists those that it has")
 		return
 	}
-	if !rel.Complete {
+	if !rel.Complete && !s.havePack(rel, base) {
 		s.notYet(w, "this node is still fetching the release")
 		return
 	}
 	file := "delta/" + rest
 	if torrent {
 		s.serveStored(w, r, rel, file, typeTorrent)
+		return
+	}
+	if most, err := strconv.ParseInt(r.Header.Get(manifest.HeaderAtMost), 10, 64); err == nil && d.Size > most {
+		w.fail(http.StatusRequestEntityTooLarge, fmt.Sprintf("the delta pack has %d bytes", d.Size))
 		return
 	}
 	f, err := s.openMeta(rel, file)
@@ -41,4 +48,15 @@ func (s *Server) serveDelta(w *response, r *http.Request, rel *Release, rest str
 		w.limit(r.Context(), s.cfg.Up(rel.Manifest.Channel))
 	}
 	s.serveStored(w, r, rel, file, typeBytes)
+}
+
+// havePack says whether a pack of a release that is still fetched is whole: its
+// torrent is made last.
+func (s *Server) havePack(rel *Release, base string) bool {
+	f, err := s.openMeta(rel, "delta/"+base+".torrent")
+	if err != nil {
+		return false
+	}
+	_ = f.Close() // it was only looked at
+	return true
 }

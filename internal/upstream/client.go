@@ -57,7 +57,9 @@ type Options struct {
 	UserAgent string
 	// Dial replaces the system's way to connect.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	Log  *zap.Logger
+	// Traffic counts in which form documents come; nil: the client's own does.
+	Traffic *Traffic
+	Log     *zap.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -80,6 +82,9 @@ func (o Options) withDefaults() Options {
 	if o.Proxy == nil {
 		o.Proxy = http.ProxyFromEnvironment
 	}
+	if o.Traffic == nil {
+		o.Traffic = &Traffic{}
+	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -94,6 +99,8 @@ type Client struct {
 	tls  *tls.Config
 	http *http.Client
 	log  *zap.Logger
+
+	traffic *Traffic
 
 	contact atomic.Pointer[Contact]
 
@@ -128,6 +135,8 @@ func New(base string, o Options) (*Client, error) {
 		opts: o,
 		tls:  conf,
 		log:  o.Log,
+
+		traffic: o.Traffic,
 		http: &http.Client{
 			CheckRedirect: checkRedirect,
 			Transport: &http.Transport{

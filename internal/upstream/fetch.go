@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"distd/internal/manifest"
 )
 
 // Errors that callers tell apart. A file that the upstream does not have is
@@ -43,8 +45,12 @@ func (e *StatusError) Error() string {
 	return s
 }
 
-// Is makes a missing file an fs.ErrNotExist.
+// Is makes a missing file an fs.ErrNotExist, and one that is larger than what the
+// question allowed ErrTooLarge.
 func (e *StatusError) Is(target error) bool {
+	if target == ErrTooLarge {
+		return e.Code == http.StatusRequestEntityTooLarge
+	}
 	return target == fs.ErrNotExist && (e.Code == http.StatusNotFound || e.Code == http.StatusGone)
 }
 
@@ -59,37 +65,54 @@ type answer struct {
 	notModified bool
 }
 
+// question is how a file is asked for.
+type question struct {
+	etag  string // read it only when it is another one
+	limit int64  // bytes, at most
+	// all takes the file only when all of it is within the limit, and has the
+	// upstream send no more than that where it is not.
+	all bool
+}
+
 // get reads the file at u, of at most limit bytes. With an etag it is read
 // only when it is another one.
 func (c *Client) get(ctx context.Context, u *url.URL, etag string, limit int64) (*answer, error) {
-	total := c.opts.Timeout + time.Duration(limit/slowest)*time.Second
+	return c.ask(ctx, u, question{etag: etag, limit: limit})
+}
+
+func (c *Client) ask(ctx context.Context, u *url.URL, q question) (*answer, error) {
+	total := c.opts.Timeout + time.Duration(q.limit/slowest)*time.Second
 	ctx, done := context.WithTimeoutCause(ctx, total, fmt.Errorf("%w: not done after %v", ErrStalled, total))
 	defer done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	resp, err := c.do(ctx, u, etag)
+	resp, err := c.do(ctx, u, q)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusNotModified && etag != "" {
-		return &answer{etag: etag, notModified: true}, nil
+	if resp.StatusCode == http.StatusNotModified && q.etag != "" {
+		return &answer{etag: q.etag, notModified: true}, nil
 	}
-	if err := checkAnswer(resp, u); err != nil {
+	if q.all && resp.StatusCode == http.StatusPartialContent {
+		if err := checkAll(resp, u, q.limit); err != nil {
+			return nil, err
+		}
+	} else if err := checkAnswer(resp, u); err != nil {
 		return nil, err
 	}
 	stall := time.AfterFunc(c.opts.Stall, func() {
 		cancel(fmt.Errorf("%w: nothing came for %v", ErrStalled, c.opts.Stall))
 	})
 	defer stall.Stop()
-	b, err := readBody(resp, limit, func() { stall.Reset(c.opts.Stall) })
+	b, err := readBody(resp, q.limit, func() { stall.Reset(c.opts.Stall) })
 	if err != nil {
 		return nil, explain(ctx, u, err)
 	}
 	return &answer{body: b, etag: resp.Header.Get("ETag")}, nil
 }
 
-func (c *Client) do(ctx context.Context, u *url.URL, etag string) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, u *url.URL, q question) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", u.Redacted(), err)
@@ -97,8 +120,13 @@ func (c *Client) do(ctx context.Context, u *url.URL, etag string) (*http.Respons
 	req.Header.Set("User-Agent", c.opts.UserAgent)
 	req.Header.Set("Accept-Encoding", "identity")
 	c.authenticate(req)
-	if etag != "" {
-		req.Header.Set("If-None-Match", etag)
+	if q.etag != "" {
+		req.Header.Set("If-None-Match", q.etag)
+	}
+	if q.all {
+		// A distd sends all or nothing, other servers the first bytes.
+		req.Header.Set(manifest.HeaderAtMost, strconv.FormatInt(q.limit, 10))
+		req.Header.Set("Range", fmt.Sprintf("bytes=0-%d", q.limit-1))
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -140,6 +168,21 @@ func checkAnswer(resp *http.Response, u *url.URL) error {
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return fmt.Errorf("GET %s: the answer is encoded as %.40q, which was not asked for", u.Redacted(), enc)
+	}
+	return nil
+}
+
+// checkAll says whether an answer with the first bytes has all of them.
+func checkAll(resp *http.Response, u *url.URL, limit int64) error {
+	var last, size int64
+	if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes 0-%d/%d", &last, &size); err != nil {
+		return fmt.Errorf("GET %s: an answer with the range %.40q, which was not asked for", u.Redacted(), resp.Header.Get("Content-Range"))
+	}
+	if last != size-1 || size > limit {
+		return fmt.Errorf("GET %s: %w: %d bytes, at most %d are taken", u.Redacted(), ErrTooLarge, size, limit)
+	}
+	if resp.ContentLength >= 0 && resp.ContentLength != size {
+		return fmt.Errorf("GET %s: %d bytes of an answer with %d", u.Redacted(), resp.ContentLength, size)
 	}
 	return nil
 }

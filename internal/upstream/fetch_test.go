@@ -88,7 +88,7 @@ func TestTree(t *testing.T) {
 	if b, err := c.PublicKey(ctx); err != nil || string(b) != "key" {
 		t.Errorf("key %q, %v", b, err)
 	}
-	if d, s, err := c.Manifest(ctx, id); err != nil || string(d) != string(data) || string(s) != "sig" {
+	if d, s, err := c.Manifest(ctx, id, nil); err != nil || string(d) != string(data) || string(s) != "sig" {
 		t.Errorf("manifest %q %q, %v", d, s, err)
 	}
 	if b, err := c.Meta(ctx, id, "a b.torrent", 7); err != nil || string(b) != "torrent" || asked[len(asked)-1] != "/releases/"+id+"/a%20b.torrent" {
@@ -104,7 +104,7 @@ func TestTree(t *testing.T) {
 	for _, f := range []func() error{
 		func() error { _, err := c.Meta(ctx, id, "../x", 1); return err },
 		func() error { _, err := c.Meta(ctx, "../"+id[3:], "x", 1); return err },
-		func() error { _, _, err := c.Manifest(ctx, "abc"); return err },
+		func() error { _, _, err := c.Manifest(ctx, "abc", nil); return err },
 		func() error { _, _, err := c.Pointer(ctx, "../x"); return err },
 	} {
 		if f() == nil {
@@ -115,7 +115,7 @@ func TestTree(t *testing.T) {
 		t.Errorf("asked for %q", asked[n:])
 	}
 	data = []byte(`{"x":2}`)
-	if _, _, err := c.Manifest(ctx, id); err == nil || !strings.Contains(err.Error(), "not the bytes of release") {
+	if _, _, err := c.Manifest(ctx, id, nil); err == nil || !strings.Contains(err.Error(), "not the bytes of release") {
 		t.Errorf("changed manifest: %v", err)
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+
+	"golang.org/x/sync/errgroup"
 
 	"distd/internal/manifest"
 	"distd/internal/names"
@@ -99,18 +102,41 @@ func (c *Client) Forget(channel string) {
 }
 
 // Manifest returns a release's manifest and its signature. The manifest is the
-// one with that ID; its signature is not verified.
-func (c *Client) Manifest(ctx context.Context, id string) (data, sig []byte, err error) {
-	if data, err = c.Meta(ctx, id, "manifest.json", manifest.MaxManifest); err != nil {
-		return nil, nil, err
-	}
-	if got := manifest.ID(data); got != id {
-		return nil, nil, fmt.Errorf("GET %s: these are not the bytes of release %s, their digest is %s", c.url("releases/"+id+"/manifest.json").Redacted(), id, got)
-	}
-	if sig, err = c.Meta(ctx, id, "manifest.json.minisig", manifest.MaxSignature); err != nil {
+// one with that ID, in whatever form it came; its signature is not verified.
+// base, which may be nil, is a release that the caller has.
+func (c *Client) Manifest(ctx context.Context, id string, base *Base) (data, sig []byte, err error) {
+	// Over a long link each question costs a round trip: both are asked at once.
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		data, err = c.manifest(ctx, id, base)
+		return err
+	})
+	g.Go(func() (err error) {
+		sig, err = c.Meta(ctx, id, manifest.ManifestDocument+".minisig", manifest.MaxSignature)
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
 	return data, sig, nil
+}
+
+func (c *Client) manifest(ctx context.Context, id string, base *Base) ([]byte, error) {
+	if base == nil {
+		base = &Base{}
+	}
+	data, err := c.short(ctx, id, manifest.ManifestDocument, base.ID, base.Manifest, manifest.MaxManifest, func(b []byte) bool { return manifest.ID(b) == id })
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	if data, err = c.Meta(ctx, id, manifest.ManifestDocument, manifest.MaxManifest); err != nil {
+		return nil, err
+	}
+	if got := manifest.ID(data); got != id {
+		return nil, fmt.Errorf("GET %s: these are not the bytes of release %s, their digest is %s", c.url("releases/"+id+"/manifest.json").Redacted(), id, got)
+	}
+	c.traffic.Plain.Add(int64(len(data)))
+	return data, nil
 }
 
 // Meta returns a file beside the content of a release, of at most limit bytes.

@@ -140,7 +140,7 @@ func (w *watch) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	u := w.eventsURL()
-	resp, err := w.c.do(ctx, u, "")
+	resp, err := w.c.do(ctx, u, question{})
 	if err != nil {
 		return err
 	}
