@@ -1,7 +1,10 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"testing/synctest"
 
 	"distd/internal/manifest"
+	"distd/internal/shrink"
 	"distd/pkg/torrentfile"
 )
 
@@ -37,16 +41,23 @@ func TestOrder(t *testing.T) {
 	want = append(want, "pre/publish.pub", dir+"manifest.json")
 	middle := m.writes[2 : len(m.writes)-7]
 	for _, k := range middle {
-		if !strings.HasPrefix(k, dir) || strings.Contains(k, "manifest.json") {
+		if !strings.HasPrefix(k, dir) || strings.Contains(k, "manifest.json") && k != dir+"manifest.json.zst" {
 			t.Errorf("%s is written with the content", k)
 		}
 	}
-	if len(middle) != len(siteOne)+6 {
-		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+6)
+	if len(middle) != len(siteOne)+8 {
+		t.Errorf("%d objects of content and documents, want %d", len(middle), len(siteOne)+8)
 	}
 	item := m.objects[dir+manifest.ItemFile]
 	if i, err := manifest.OpenItem(p.key.Public(), item.data); err != nil || i.Matches(r.Manifest.Pointer(r.ID)) != nil || item.head.ContentType != typeBytes {
 		t.Errorf("the bucket's item is %+v of type %s, %v", i, item.head.ContentType, err)
+	}
+	for name, whole := range map[string][]byte{"manifest.json.zst": r.manifest, "info.zst": nil} {
+		o := m.objects[dir+name]
+		b, err := shrink.Unpack(o.data, nil, 1<<20)
+		if sum := sha1.Sum(b); err != nil || whole != nil && !bytes.Equal(b, whole) || whole == nil && hex.EncodeToString(sum[:]) != r.Manifest.InfoHash || o.head.ContentType != "application/zstd" {
+			t.Errorf("%s unpacks to %d bytes, %v; type %s", name, len(b), err, o.head.ContentType)
+		}
 	}
 	want = append(want, dir+"manifest.json.minisig", "pre/channels/web/latest.json.minisig", "pre/channels/web/latest.json")
 	got := slices.Concat(m.writes[:2], m.writes[len(m.writes)-7:len(m.writes)-4])

@@ -14,6 +14,7 @@ import (
 
 	"distd/internal/manifest"
 	"distd/internal/publish"
+	"distd/internal/shrink"
 	"distd/pkg/torrentfile"
 )
 
@@ -130,6 +131,19 @@ func (r *Release) addMagnet(base string) error {
 	}
 	r.Magnet = publish.Magnet(t, r.Manifest, r.ID, base)
 	r.docs = append(r.docs, document{r.Manifest.Name + ".magnet", []byte(r.Magnet + "\n")})
+	return r.addShort(t.InfoBytes)
+}
+
+// addShort adds the packed forms of the manifest and of the torrent's info
+// dictionary. A bucket cannot make the differences between releases.
+func (r *Release) addShort(info []byte) error {
+	for _, d := range []document{{manifest.ManifestDocument, r.manifest}, {manifest.InfoDocument, info}} {
+		b, err := shrink.Pack(d.data, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+		r.docs = append(r.docs, document{manifest.ShortName(d.name, ""), b})
+	}
 	return nil
 }
 
@@ -178,6 +192,8 @@ func contentType(file string) string {
 		return "application/metalink4+xml"
 	case ".json":
 		return "application/json"
+	case ".zst":
+		return "application/zstd"
 	case path.Ext(manifest.ItemFile):
 		return typeBytes
 	}

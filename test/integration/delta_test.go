@@ -65,6 +65,15 @@ func TestDelta(t *testing.T) {
 			t.Errorf("%s: verify: exit code %d\n%s", m.role, code, stderr)
 		}
 	}
+	for _, m := range []*member{seed, leaf} {
+		s, err := m.status()
+		must(t, err)
+		// The pack came along with the documents, the first release's and the
+		// second's, all of them in short forms.
+		if d := s.Documents; d.Pack != deltas[0].Size || d.Packed == 0 || d.Plain > 16<<10 || d.Refused != 0 {
+			t.Errorf("%s: documents %+v", m.role, d)
+		}
+	}
 	fresh := newLeaf(t, seed)
 	awaitFile(t, 30*time.Second, filepath.Join(fresh.dir, "site.tar"), data)
 	if got, _ := seeding(t, fresh, 2); got < int64(len(data)) {
