@@ -15,8 +15,8 @@ import (
 )
 
 // fenceSettings are those of every node of the two datacenters besides its zone's:
-// whatever finds peers belongs here.
-var fenceSettings []string
+// whatever finds peers belongs here, but the DHT, which is on by itself.
+var fenceSettings = []string{"-lsd"}
 
 // datacenter is a seed and leaves in a zone of their own, on the same switch as
 // everybody else.
@@ -36,7 +36,10 @@ func zoneIP(dc, host int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, by
 
 // fenceTable counts what crosses: connections that are begun here, and packets with
 // something in them; those of TCP that have not are of 80 bytes at most. HTTP of the
-// seeds, and their tracker over UDP, are no concern of the fence.
+// seeds, and their tracker over UDP, are no concern of the fence. By IPv6 the hosts
+// have addresses that are good on the switch only and belong to no zone: nothing
+// but multicast is sent to such. Announces on the link are heard by all, and answered
+// by nobody: the answer would be a connection.
 const fenceTable = `table ip fence {
 	counter dialled {}
 	counter dialled_http {}
@@ -53,12 +56,22 @@ const fenceTable = `table ip fence {
 		meta length > 80 counter name sent
 	}
 }
+table ip6 fence {
+	counter sent6 {}
+	chain out {
+		type filter hook output priority 0;
+		oif lo accept
+		ip6 daddr ff00::/8 accept
+		meta l4proto { tcp, udp } counter name sent6
+	}
+}
 `
 
 // crossed is what the host's counters have counted, in packets.
 func (w *walled) crossed(counter string) int {
 	w.t.Helper()
-	out, stderr, code := run(w.t, w.host.Exec("nft", "-j", "list", "counter", "ip", "fence", counter)...)
+	family := map[bool]string{false: "ip", true: "ip6"}[counter == "sent6"]
+	out, stderr, code := run(w.t, w.host.Exec("nft", "-j", "list", "counter", family, "fence", counter)...)
 	var list struct {
 		Items []struct {
 			Counter *struct {
@@ -183,7 +196,7 @@ func TestFenceBetweenDatacenters(t *testing.T) {
 	}
 	for _, d := range dcs[1:] {
 		for _, w := range d.nodes() {
-			for _, counter := range []string{"dialled", "sent"} {
+			for _, counter := range []string{"dialled", "sent", "sent6"} {
 				if n := w.crossed(counter); n != 0 {
 					t.Errorf("%s %s: %d packets %s across", w.role, w.addr, n, counter)
 				}
