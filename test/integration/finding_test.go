@@ -138,3 +138,74 @@ func (s *nameServer) answer(id uint16, q dnsmessage.Question) *dnsmessage.Messag
 	}
 	return re
 }
+
+// without has a host lose what goes to and from some ports, in place of what it
+// lost before.
+func (n *islander) without(rules ...string) {
+	n.t.Helper()
+	all := ""
+	for _, r := range rules {
+		all += fmt.Sprintf("%[1]s dport %[2]s drop\n%[1]s sport %[2]s drop\n", strings.Fields(r)[0], strings.Fields(r)[1])
+	}
+	n.filter(fmt.Sprintf(`table inet lost
+delete table inet lost
+table inet lost {
+	chain in {
+		type filter hook input priority 0; policy accept;
+		iif lo accept
+		%[1]s
+	}
+	chain out {
+		type filter hook output priority 0; policy accept;
+		oif lo accept
+		%[1]s
+	}
+}
+`, all))
+}
+
+// TestEachSourceDies: of the ways by which leaves find peers and hear of releases
+// one after the other is dead, and the others carry on. The status says which.
+func TestEachSourceDies(t *testing.T) {
+	is := newIsland(t, "-lsd")
+	for i := range 4 {
+		is.leaves = append(is.leaves, is.add(10+i, "leaf", append(is.knows(), "-seed="+is.seed.url(), "-dht="+is.seed.port(), "-lsd")...))
+	}
+	alive := func(want map[string]bool) {
+		t.Helper()
+		for _, l := range is.leaves {
+			for name, yes := range want {
+				await(t, 90*time.Second, fmt.Sprintf("the status of %s says that %s is alive: %v", l.addr, name, yes), func() bool { return l.source(name).Alive == yes })
+			}
+			out, stderr, code := run(t, l.host.Exec(bin, "status", "-dir="+l.dir)...)
+			for name, yes := range want {
+				if line := fmt.Sprintf("source %s: %s", name, map[bool]string{true: "alive", false: "silent"}[yes]); code != 0 || !strings.Contains(out, line) {
+					t.Errorf("distd status of %s does not say %q:\n%s%s", l.addr, line, out, stderr)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		lost    []string
+		restart bool // what was heard on the link counts for a while
+		alive   map[string]bool
+	}{
+		{"none", nil, false, map[string]bool{swarm.SourceTracker: true, swarm.SourceDHT: true, swarm.SourceLSD: true}},
+		{"the seed's server and tracker", []string{"tcp 6969", "udp 6969"}, false, map[string]bool{swarm.SourceTracker: false, swarm.SourceDHT: true, swarm.SourceLSD: true}},
+		{"the DHT", []string{"udp 6881"}, false, map[string]bool{swarm.SourceTracker: true, swarm.SourceDHT: false, swarm.SourceLSD: true}},
+		{"the link", []string{"udp 6771"}, true, map[string]bool{swarm.SourceTracker: true, swarm.SourceDHT: true, swarm.SourceLSD: false}},
+		{"the server and the link", []string{"tcp 6969", "udp 6969", "udp 6771"}, true, map[string]bool{swarm.SourceDHT: true, swarm.SourceLSD: false}},
+	} {
+		for _, l := range is.leaves {
+			l.without(c.lost...)
+			if c.restart {
+				l.kill9()
+				l.restart()
+			}
+		}
+		t.Logf("dead: %s", c.name)
+		is.arrives(256<<10, is.leaves...)
+		alive(c.alive)
+	}
+}
