@@ -24,7 +24,7 @@ func (n *Node) Reload(cfg *config.Config) error {
 	next.KeepAge, next.KeepBytes, next.MinFree = cfg.KeepAge, cfg.KeepBytes, cfg.MinFree
 	next.Scrub, next.ScrubRate, next.ScrubRepair = cfg.Scrub, cfg.ScrubRate, cfg.ScrubRepair
 	next.Up, next.Down, next.WANDown, next.ChannelUp, next.ChannelDown = cfg.Up, cfg.Down, cfg.WANDown, cfg.ChannelUp, cfg.ChannelDown
-	next.MaxPeers, next.PerRelease, next.DSCP, next.Reuse, next.Deltas = cfg.MaxPeers, cfg.PerRelease, cfg.DSCP, cfg.Reuse, cfg.Deltas
+	next.MaxPeers, next.PerRelease, next.DSCP, next.Reuse, next.Deltas, next.Inline = cfg.MaxPeers, cfg.PerRelease, cfg.DSCP, cfg.Reuse, cfg.Deltas, cfg.Inline
 	n.cfg.Store(&next)
 	n.scrub.wakeUp()
 	select {

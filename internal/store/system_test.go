@@ -291,10 +291,12 @@ func TestKilledProcess(t *testing.T) {
 		rounds = 3
 	}
 	var serial uint64
-	for range rounds {
+	// On a slow machine a process does nothing in the time of a round: the rounds grow
+	// longer then, until some releases have come to be.
+	for i := 0; i < rounds || serial < 3 && i < 10*rounds; i++ {
 		cmd := child(t, t.Name(), 0, "STORE_TEST_KILL_DIR="+dir)
 		check(t, cmd.Start())
-		time.Sleep(time.Duration(50+random.IntN(200)) * time.Millisecond)
+		time.Sleep(time.Duration((50+random.IntN(200))*(1+i/rounds)) * time.Millisecond)
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		s := mustOpen(t, dir)
