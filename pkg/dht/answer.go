@@ -63,10 +63,10 @@ func (n *Node) answer(q query) *message {
 	case "get_peers":
 		n.addNodes(re, q)
 		re.token = n.tokens.issue(q.from.Addr(), n.now())
-		re.peers = n.peers.get(q.target, n.now(), replyValues, func(a netip.Addr) bool {
+		re.peers = append(n.here(q.target, q.from), n.peers.get(q.target, n.now(), replyValues, func(a netip.Addr) bool {
 			want4, want6 := q.wants()
 			return (want4 && a.Is4() || want6 && a.Is6()) && n.zone.addr(a)
-		})
+		})...)
 	case "get":
 		n.addNodes(re, q)
 		re.token = n.tokens.issue(q.from.Addr(), n.now())

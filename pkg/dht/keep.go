@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -131,4 +132,44 @@ func (n *Node) tellKeepers(infoHash [20]byte, peer netip.AddrPort) {
 			k.box.put(n.spawn, k.found, peer)
 		}
 	}
+}
+
+// here is this host as a peer of the torrent, as who asks from an address can reach
+// it; none when it is no peer. A node that is alone has nobody else to tell that.
+func (n *Node) here(infoHash [20]byte, from netip.AddrPort) (peers []netip.AddrPort) {
+	n.mu.Lock()
+	var ports []uint16
+	for k := range n.keepers[infoHash] {
+		if k.port != 0 && !slices.Contains(ports, k.port) && len(ports) < maxHere {
+			ports = append(ports, k.port)
+		}
+	}
+	n.mu.Unlock()
+	if len(ports) == 0 {
+		return nil
+	}
+	own := n.Addr().Addr()
+	if own.IsUnspecified() {
+		own = towards(from)
+	}
+	for _, port := range ports {
+		if at := netip.AddrPortFrom(own, port); at != from && n.zone.peer(at) && own.Is4() == from.Addr().Is4() {
+			peers = append(peers, at)
+		}
+	}
+	return peers
+}
+
+// maxHere is how many peers this host is of one torrent, at the most.
+const maxHere = 4
+
+// towards is the address that this machine has for another; the zero value when
+// there is no way to it. Nothing is sent.
+func towards(other netip.AddrPort) netip.Addr {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(other))
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer func() { _ = c.Close() }()
+	return unmap(c.LocalAddr()).Addr()
 }
