@@ -82,8 +82,7 @@ type fetch struct {
 	announcing *http.Client
 	local      netip.Addr // where peers are listened for
 	port       uint16
-	dhtPort    uint16           // 0: no DHT
-	remembered []netip.AddrPort // nodes of the DHT from an earlier run
+	dhtPort    uint16 // 0: no DHT
 	peerID     [20]byte
 	downloads  []*download
 

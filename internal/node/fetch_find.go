@@ -47,16 +47,17 @@ func (f *fetch) openDHT(h hints) (nodes []string, on bool) {
 	if d.Off {
 		return nil, false
 	}
+	remembered := 0
 	if d.File != "" {
 		old, err := dht.ReadNodes(d.File)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			f.log.Warn("the file is of another program, or damaged: it is left as it is, and nodes of the DHT are not kept; name another file", zap.Error(err))
 			d.File = ""
 		}
-		f.remembered = old
+		remembered = len(old)
 	}
 	nodes = slices.Concat(d.Nodes, h.peers)
-	on = len(nodes)+len(f.remembered) > 0 || d.Public || f.o.LSD && h.byKey
+	on = len(nodes)+remembered > 0 || d.Public || f.o.LSD && h.byKey
 	if d.Wanted && !on {
 		f.log.Warn("there is no DHT: no node of one is known; name one with -dht=HOST:PORT")
 	}
@@ -143,16 +144,6 @@ func (d *download) findPeers(ctx context.Context, g *errgroup.Group, infoHash [2
 	}
 	if private {
 		return
-	}
-	if f := d.fetch; f.dht != nil && !f.o.DHT.Public {
-		// A distd has its peers at the port of its DHT; and one that is the only node
-		// has nobody to tell that it is a peer, as long as this command answers nobody.
-		add(swarm.SourceDHT, f.remembered)
-		g.Go(func() error {
-			addrs, _ := resolvePeers(ctx, f.o.DHT.Nodes) // warnOfNodes tells of errors
-			add(swarm.SourceDHT, addrs)
-			return nil
-		})
 	}
 	g.Go(func() error {
 		defer d.fetch.keep(infoHash, d.fetch.port, add)()
