@@ -3,8 +3,10 @@ package node
 import (
 	"net"
 	"testing"
+	"time"
 
 	"distd/internal/config"
+	"distd/pkg/tracker"
 )
 
 // TestSourcesAreTold: what the DHT refuses is in the status and the metrics, beside
@@ -71,4 +73,25 @@ func sourceSeries(t *testing.T, n *running) map[string]float64 {
 		}
 	}
 	return out
+}
+
+// TestNewestAnswerOfATracker: whatever the order in which releases are asked about,
+// the last answer says whether the tracker is there.
+func TestNewestAnswerOfATracker(t *testing.T) {
+	at := func(s int, err string) tracker.Status {
+		return tracker.Status{URL: "http://t/announce", LastAnnounce: time.Unix(int64(s), 0), Error: err}
+	}
+	for name, answers := range map[string][]tracker.Status{
+		"in order": {at(1, ""), at(2, "refused"), at(3, "gone")},
+		"reversed": {at(3, "gone"), at(2, "refused"), at(1, "")},
+		"mixed":    {at(2, ""), at(3, "gone"), at(1, "refused")},
+	} {
+		last := map[string]tracker.Status{}
+		for _, a := range answers {
+			newest(last, []tracker.Status{a})
+		}
+		if got := last["http://t/announce"].Error; got != "gone" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
 }

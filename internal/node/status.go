@@ -11,6 +11,7 @@ import (
 	"distd/internal/store"
 	"distd/internal/watch"
 	"distd/pkg/swarm"
+	"distd/pkg/tracker"
 )
 
 // Status is what the node tells of itself: GET /v1/status and `distd status`.
@@ -200,17 +201,29 @@ func (j *job) describe(r *ReleaseStatus) (peers []swarm.PeerStats) {
 	return peers
 }
 
-// trackerStates are the trackers' last answers, by URL.
+// trackerStates are the trackers' last answers, by URL. One is asked about every
+// release, now and then: what it said last counts.
 func (n *Node) trackerStates() map[string]string {
-	states := map[string]string{}
+	last := map[string]tracker.Status{}
 	for _, j := range n.releases.list() {
 		for _, a := range j.announced() {
-			for _, t := range a.Status() {
-				states[t.URL] = cmp.Or(t.Error, "ok")
-			}
+			newest(last, a.Status())
 		}
 	}
+	states := make(map[string]string, len(last))
+	for url, t := range last {
+		states[url] = cmp.Or(t.Error, "ok")
+	}
 	return states
+}
+
+// newest keeps the later of two answers of one tracker.
+func newest(last map[string]tracker.Status, more []tracker.Status) {
+	for _, t := range more {
+		if old, ok := last[t.URL]; !ok || t.LastAnnounce.After(old.LastAnnounce) {
+			last[t.URL] = t
+		}
+	}
 }
 
 // TrafficStatus is what a node has fetched from upstreams of releases' documents,
