@@ -108,7 +108,7 @@ func TestUnchangedFilesAreNotFetched(t *testing.T) {
 					t.Errorf("%s: verify: exit code %d\n%s", m.role, code, stderr)
 				}
 			}
-			if _, stderr, code := run(t, bin, "rollback", "-dir="+leaf.dir, "-channel=web"); code != 0 {
+			if _, stderr, code := run(t, bin, "rollback", "-local", "-dir="+leaf.dir, "-channel=web"); code != 0 {
 				t.Fatalf("rollback: exit code %d\n%s", code, stderr)
 			}
 			for i := range 100 {
