@@ -45,11 +45,12 @@ func (o *wanOptions) long(run int) netlab.Long {
 type zonesOptions struct {
 	wanOptions
 	bin, dir, fault                   string
-	zones, seeds, leaves, mib, files  int
+	zones, seeds, leaves, files       int
+	mib                               float64
 	runs                              int
 	lan                               float64
-	partners, json                    bool
-	timeout, back                     time.Duration
+	partners, json, serverless        bool
+	timeout, back, idle               time.Duration
 	masterFlags, seedFlags, leafFlags []string
 	slow                              bool
 	do                                netlab.ZoneFault
@@ -75,10 +76,12 @@ func zones(ctx context.Context, args []string) error {
 	fs.IntVar(&o.seeds, "seeds", 1, "seeds of each datacenter")
 	fs.IntVar(&o.leaves, "leaves", 8, "leaves of each datacenter")
 	fs.Float64Var(&o.lan, "lan-rate", 100, "rate of every cable in a datacenter in Mbit/s, in each direction")
-	fs.IntVar(&o.mib, "size", 64, "size of the release in MiB")
+	fs.Float64Var(&o.mib, "size", 64, "size of the release in MiB, such as 0.0625")
 	fs.IntVar(&o.files, "files", 1, "number of files that it consists of")
 	fs.IntVar(&o.runs, "runs", 1, "number of runs")
 	fs.BoolVar(&o.partners, "partners", true, "tell the seeds of a datacenter of each other (-seed)")
+	fs.BoolVar(&o.serverless, "serverless", false, "tell the leaves of no seed to follow, but of the seeds' DHT and the publisher's key alone: no tracker, no HTTP")
+	fs.DurationVar(&o.idle, "idle", 0, "look for so long at what the nodes do when the release is everywhere: CPU, packets, memory")
 	fs.StringVar(&o.fault, "fault", "", zoneFaults)
 	fs.DurationVar(&o.back, "back", 3*time.Second, "pause of the fault back")
 	for name, list := range map[string]*[]string{"master-flag": &o.masterFlags, "seed-flag": &o.seedFlags, "leaf-flag": &o.leafFlags} {
@@ -115,7 +118,7 @@ func (o *zonesOptions) check() (err error) {
 	if os.Getuid() != 0 {
 		return errors.New("the lab wants root")
 	}
-	if o.zones < 1 || o.seeds < 1 || o.leaves < 1 || o.mib < 1 || o.files < 1 || o.lan <= 0 || o.zones > 200 || o.seeds > 200 || o.leaves > 250 {
+	if o.zones < 1 || o.seeds < 1 || o.leaves < 1 || o.mib*(1<<20) < 1 || o.files < 1 || o.lan <= 0 || o.zones > 200 || o.seeds > 200 || o.leaves > 250 {
 		return errors.New("zones, seeds, leaves, sizes, files and rates are 1 or more, and no more than 250 leaves and 200 zones and seeds")
 	}
 	return o.parseFault()
@@ -157,7 +160,7 @@ func (o *zonesOptions) parseFault() error {
 // least is the time in seconds before which no datacenter can have the release:
 // its long links must carry it once, and each cable.
 func (o *zonesOptions) least() float64 {
-	bits := float64(o.mib) * (1 << 20) * 8
+	bits := o.mib * (1 << 20) * 8
 	wan := float64(o.seeds) * o.mbit
 	if o.slow {
 		wan -= o.mbit * (1 - 1.0/netlab.SlowSeed)
@@ -170,11 +173,11 @@ func (o *zonesOptions) run(ctx context.Context, run int) (err error) {
 	if limit == 0 {
 		limit = time.Minute + time.Duration(20*o.least()*float64(time.Second))
 	}
-	ctx, stop := context.WithTimeout(ctx, limit)
+	ctx, stop := context.WithTimeout(ctx, limit+o.idle)
 	defer stop()
 	z, err := netlab.NewZones(ctx, netlab.ZonesSpec{
-		Distd: o.bin, Dir: o.dir, Zones: o.zones, Seeds: o.seeds, Leaves: o.leaves, Size: int64(o.mib) << 20, Files: o.files,
-		Wan: o.long(run), Lan: netlab.Cable{Mbit: o.lan}, SlowSeed: o.slow, Partners: o.partners && o.seeds > 1,
+		Distd: o.bin, Dir: o.dir, Zones: o.zones, Seeds: o.seeds, Leaves: o.leaves, Size: int64(o.mib * (1 << 20)), Files: o.files,
+		Wan: o.long(run), Lan: netlab.Cable{Mbit: o.lan}, SlowSeed: o.slow, Partners: o.partners && o.seeds > 1, Serverless: o.serverless,
 		MasterFlags: o.masterFlags, SeedFlags: o.seedFlags, LeafFlags: o.leafFlags,
 	})
 	if err != nil {
@@ -186,6 +189,9 @@ func (o *zonesOptions) run(ctx context.Context, run int) (err error) {
 		return errors.New("interrupted")
 	}
 	r := o.measure(z)
+	if runErr == nil && o.idle > 0 {
+		r.Idle, runErr = z.Idle(ctx, o.idle)
+	}
 	if runErr != nil {
 		r.Error = runErr.Error()
 	}

@@ -21,10 +21,12 @@ type zonesResult struct {
 	Loss     float64 `json:"loss_percent"`
 	CC       string  `json:"cc"`
 	LanMbit  float64 `json:"lan_mbit"`
-	MiB      int     `json:"mib"`
+	MiB      float64 `json:"mib"`
 	Files    int     `json:"files"`
 	Fault    string  `json:"fault,omitempty"`
 	Partners bool    `json:"partners"`
+	// Serverless says that the leaves followed no seed.
+	Serverless bool `json:"serverless"`
 
 	LeastS    float64      `json:"least_s"`
 	LastS     float64      `json:"last_s"`
@@ -33,6 +35,7 @@ type zonesResult struct {
 	MasterCPU float64      `json:"master_cpu_s"` // publishing not counted
 	LinkCPU   float64      `json:"link_cpu_s"`   // of the lab itself, all links
 	Zones     []zoneResult `json:"zones"`
+	Idle      *netlab.Idle `json:"idle,omitempty"`
 	Differ    []string     `json:"differ"`
 	Error     string       `json:"error,omitempty"`
 }
@@ -59,7 +62,7 @@ const early = 0.1
 
 func (o *zonesOptions) measure(z *netlab.Zones) *zonesResult {
 	r := &zonesResult{Seeds: o.seeds, Leaves: o.leaves, WanMbit: o.mbit, RTT: o.rtt.String(), Loss: o.loss, CC: o.cc, LanMbit: o.lan, MiB: o.mib, Files: o.files,
-		Fault: o.fault, Partners: o.partners && o.seeds > 1, LeastS: round(o.least(), 2), PublishS: round(z.Publishing.Seconds(), 2),
+		Fault: o.fault, Partners: o.partners && o.seeds > 1, Serverless: o.serverless, LeastS: round(o.least(), 2), PublishS: round(z.Publishing.Seconds(), 2),
 		MasterCPU: round(z.Master.CPUSince().Seconds(), 2), Differ: slices.Sorted(maps.Keys(z.Differ()))}
 	for _, zone := range z.Zones {
 		zr, last, cpu := o.zone(z, zone)
@@ -73,7 +76,7 @@ func (o *zonesOptions) measure(z *netlab.Zones) *zonesResult {
 // zone measures a datacenter, and gives its last leaf's time and what its links
 // have computed.
 func (o *zonesOptions) zone(z *netlab.Zones, zone *netlab.Zone) (zr zoneResult, last, linkCPU float64) {
-	size := float64(o.mib) * (1 << 20)
+	size := o.mib * (1 << 20)
 	zr = zoneResult{Hooks: "once", FirstPiece: round(zone.FirstPiece, 3)}
 	took := func(n *netlab.Node) float64 {
 		if at, ok := n.Complete(); ok {
@@ -133,11 +136,14 @@ func (r *zonesResult) String() string {
 	if r.Seeds > 1 && !r.Partners {
 		fmt.Fprint(&b, " that do not know each other")
 	}
+	if r.Serverless {
+		fmt.Fprint(&b, " without a server for the leaves")
+	}
 	if r.Fault != "" {
 		fmt.Fprint(&b, " ", r.Fault)
 	}
-	fmt.Fprintf(&b, ", %d MiB, wan %g Mbit/s %s %g%% %s, lan %g: last leaf %.2f times %.2f s  publish %.2f s  CPU s master %.2f links %.2f  differ %d",
-		r.MiB, r.WanMbit, r.RTT, r.Loss, r.CC, r.LanMbit, r.LastOver, r.LeastS, r.PublishS, r.MasterCPU, r.LinkCPU, len(r.Differ))
+	fmt.Fprintf(&b, ", %g MiB, wan %g Mbit/s %s %g%% %s, lan %g: last leaf %.2f s, %.2f times %.2f s  publish %.2f s  CPU s master %.2f links %.2f  differ %d",
+		r.MiB, r.WanMbit, r.RTT, r.Loss, r.CC, r.LanMbit, r.LastS, r.LastOver, r.LeastS, r.PublishS, r.MasterCPU, r.LinkCPU, len(r.Differ))
 	for i, z := range r.Zones {
 		soon := "yes"
 		if z.FirstPiece >= early {
@@ -148,6 +154,10 @@ func (r *zonesResult) String() string {
 		if z.Complete < r.Leaves {
 			fmt.Fprintf(&b, "  NOT COMPLETE %d", r.Leaves-z.Complete)
 		}
+	}
+	if i := r.Idle; i != nil {
+		fmt.Fprintf(&b, "\n  idle for %v, each leaf: CPU %.2f s  packets of the DHT in %d out %d  bytes in %d out %d  peak memory %.1f MiB",
+			i.For, i.LeafCPU, i.PacketsIn, i.PacketsOut, i.BytesIn, i.BytesOut, float64(i.Memory)/(1<<20))
 	}
 	return b.String()
 }

@@ -70,12 +70,19 @@ func (z *Zones) newZone(number int) (_ *Zone, err error) {
 		}
 		zone.Seeds = append(zone.Seeds, &ZoneSeed{Node: n, Link: link})
 	}
+	upstream := urls
+	if z.spec.Serverless {
+		upstream = []string{"-key=" + z.publicKey()}
+		for i := range z.spec.Seeds {
+			upstream = append(upstream, fmt.Sprintf("-dht=%s:6881", zoneSeedIP(i)))
+		}
+	}
 	for i := range z.spec.Leaves {
 		n, err := zone.node(z.dir, fmt.Sprint("leaf", i), netip.AddrFrom4([4]byte{10, 77, byte(1 + i/250), byte(1 + i%250)}))
 		if err != nil {
 			return zone, err
 		}
-		n.argv = append([]string{z.spec.Distd, "-role=leaf", "-channel=" + channelName, "-dir=" + n.Dir, fmt.Sprintf("-peer-listen=%s:6881", n.IP), "-hook=" + n.hook}, urls...)
+		n.argv = append([]string{z.spec.Distd, "-role=leaf", "-channel=" + channelName, "-dir=" + n.Dir, fmt.Sprintf("-peer-listen=%s:6881", n.IP), "-hook=" + n.hook}, upstream...)
 		n.argv = append(n.argv, z.spec.LeafFlags...)
 		zone.Leaves = append(zone.Leaves, n)
 	}

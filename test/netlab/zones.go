@@ -30,6 +30,9 @@ type ZonesSpec struct {
 	SlowSeed bool
 	// Partners has the seeds of a datacenter told of each other (-seed).
 	Partners bool
+	// Serverless leaves follow no seed: they are told of the seeds' DHT, the channel
+	// and the publisher's key.
+	Serverless bool
 	// Further flags.
 	MasterFlags, SeedFlags, LeafFlags []string
 }
@@ -73,6 +76,9 @@ func NewZones(ctx context.Context, spec ZonesSpec) (_ *Zones, err error) {
 	if err := z.makeMaster(); err != nil {
 		return nil, err
 	}
+	if err := z.startMaster(ctx); err != nil {
+		return nil, err
+	}
 	for i := range spec.Zones {
 		zone, err := z.newZone(i)
 		if zone != nil {
@@ -82,7 +88,7 @@ func NewZones(ctx context.Context, spec ZonesSpec) (_ *Zones, err error) {
 			return nil, err
 		}
 	}
-	for _, n := range z.nodes() {
+	for _, n := range z.nodes()[1:] {
 		if err := n.Start(); err != nil {
 			return nil, err
 		}
@@ -108,6 +114,22 @@ func (z *Zones) makeMaster() (err error) {
 	return err
 }
 
+// startMaster returns once the master has made its key.
+func (z *Zones) startMaster(ctx context.Context) error {
+	if err := z.Master.Start(); err != nil {
+		return err
+	}
+	return await(ctx, 20*time.Millisecond, "the master has a key", func() (bool, error) {
+		_, err := os.Stat(z.publicKey())
+		return err == nil, z.Master.err()
+	})
+}
+
+// publicKey is the file with the publisher's key.
+func (z *Zones) publicKey() string {
+	return filepath.Join(z.Master.Dir, ".distd", "keys", "publish.pub")
+}
+
 // nodes are all nodes, those first that others follow.
 func (z *Zones) nodes() (all []*Node) {
 	if z.Master != nil {
@@ -125,12 +147,12 @@ func (z *Zones) nodes() (all []*Node) {
 }
 
 // awaitFollowers waits until every seed follows the master, and every leaf all
-// seeds of its datacenter.
+// seeds of its datacenter, or in their place all other nodes are in its DHT.
 func (z *Zones) awaitFollowers(ctx context.Context) error {
 	waiting := z.nodes()
 	return await(ctx, 100*time.Millisecond, "all nodes follow each other", func() (bool, error) {
 		for ; len(waiting) > 0; waiting = waiting[1:] {
-			if !follows(ctx, waiting[0]) {
+			if !z.follows(ctx, waiting[0]) {
 				return false, waiting[0].err()
 			}
 		}
@@ -138,9 +160,12 @@ func (z *Zones) awaitFollowers(ctx context.Context) error {
 	})
 }
 
-func follows(ctx context.Context, n *Node) bool {
+func (z *Zones) follows(ctx context.Context, n *Node) bool {
 	s, err := n.status(ctx)
 	if err != nil {
+		return false
+	}
+	if z.spec.Serverless && s.Role == "leaf" && len(dhtOf(s).Nodes) < min(z.spec.Seeds+z.spec.Leaves-1, 8) {
 		return false
 	}
 	for _, u := range s.Upstream {
