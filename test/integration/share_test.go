@@ -29,7 +29,9 @@ func TestSameContent(t *testing.T) {
 	}
 	awaitFile(t, 20*time.Second, filepath.Join(web.dir, "x.bin"), first)
 	await(t, 10*time.Second, "release 3 is seeded", func() bool { return web.release("web", 3).State == "seeding" })
-	if r := web.release("web", 3); r.FromPeers+r.FromMirrors != 0 || r.BytesLeft != 0 || r.Have != r.Pieces {
+	// What changes between the second and the third is asked for together with the
+	// documents, before it is known that nothing is needed: a few bytes.
+	if r := web.release("web", 3); r.FromPeers+r.FromMirrors != r.Delta || r.Delta > 100 || r.BytesLeft != 0 || r.Have != r.Pieces {
 		t.Errorf("what the node had was fetched again: %+v", r)
 	}
 
