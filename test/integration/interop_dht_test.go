@@ -63,15 +63,22 @@ func aria2InDHT(t *testing.T, h *netlab.Host, dir, node, what string) {
 	start(t, append(argv, what)...).name = "aria2c"
 }
 
-// libtorrentDHT is a peer with libtorrent, whose DHT is at the port of its peers.
+// libtorrentDHT is a peer with libtorrent, whose DHT is at the port of its peers. It
+// looks for peers once, and then after a quarter of an hour; so the node is there
+// before the torrent, and not one of dht_bootstrap_nodes, which it never keeps.
 const libtorrentDHT = `
 import sys, time
 import libtorrent as lt
 addr, folder, node, what = sys.argv[1:]
 s = lt.session({"listen_interfaces": addr + ":6882", "enable_dht": True, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
-    "enable_outgoing_utp": False, "enable_incoming_utp": False, "dht_bootstrap_nodes": node,
+    "enable_outgoing_utp": False, "enable_incoming_utp": False, "dht_bootstrap_nodes": "",
     "dht_restrict_routing_ips": False, "dht_restrict_search_ips": False, "dht_enforce_node_id": False, "dht_prefer_verified_node_ids": False,
     "min_reconnect_time": 1, "alert_mask": lt.alert.category_t.all_categories & ~lt.alert.category_t.session_log_notification})
+if node:
+    host, port = node.rsplit(":", 1)
+    s.add_dht_node((host, int(port)))
+    while s.status().dht_nodes < 1:
+        time.sleep(0.1)
 p = lt.parse_magnet_uri(what) if what.startswith("magnet:") else lt.add_torrent_params()
 if not what.startswith("magnet:"):
     p.ti = lt.torrent_info(what)
