@@ -20,7 +20,7 @@ func push(ctx context.Context, args []string) (err error) {
 	fs.StringVar(&o.dir, "dir", "/dev/shm", "`FOLDER` for the content and its copies; it should be in memory")
 	fs.IntVar(&o.leaves, "leaves", 4, "leaves of the datacenter, which has one seed")
 	fs.Float64Var(&o.lan, "lan-rate", 1000, "rate of every cable in the datacenter in Mbit/s, in each direction")
-	fs.IntVar(&o.mib, "size", 320, "size of the release in MiB")
+	fs.Float64Var(&o.mib, "size", 320, "size of the release in MiB")
 	fs.IntVar(&o.files, "files", 10_000, "number of files; of 1, the push inserts -insert bytes at a tenth, else it changes -changed files, removes -removed and moves a folder")
 	changed := fs.Int("changed", 20, "files that are changed")
 	removed := fs.Int("removed", 5, "files that are removed")
@@ -36,7 +36,7 @@ func push(ctx context.Context, args []string) (err error) {
 	}
 	ctx, stop := context.WithTimeout(ctx, o.timeout)
 	defer stop()
-	z, err := netlab.NewZones(ctx, netlab.ZonesSpec{Distd: o.bin, Dir: o.dir, Zones: 1, Seeds: 1, Leaves: o.leaves, Size: int64(o.mib) << 20, Files: o.files,
+	z, err := netlab.NewZones(ctx, netlab.ZonesSpec{Distd: o.bin, Dir: o.dir, Zones: 1, Seeds: 1, Leaves: o.leaves, Size: int64(o.mib * (1 << 20)), Files: o.files,
 		Wan: o.long(0), Lan: netlab.Cable{Mbit: o.lan}})
 	if err != nil {
 		return err
