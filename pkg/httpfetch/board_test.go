@@ -37,6 +37,7 @@ func TestBoardKeepsEveryByte(t *testing.T) {
 				return
 			}
 			at := r.pos
+			r.asked = max(r.asked, r.busy) // what comes was asked for
 			copy(w, data[at:])
 			if p := b.advance(r, rapid.IntRange(0, 1).Draw(t, "mirror"), len(w)); p != nil {
 				off := lay.PieceOffset(p.index)

@@ -134,6 +134,11 @@ func hostPort(u *url.URL) string {
 func (c *Client) put(k *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.keep(k)
+}
+
+// keep is put with the lock held.
+func (c *Client) keep(k *conn) {
 	if c.shut || len(c.idle[k.key]) >= c.cfg.MaxIdle {
 		_ = k.Close()
 		return

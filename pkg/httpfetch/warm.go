@@ -23,52 +23,47 @@ func (c *Client) Warm(rawurl string, n int) {
 	}
 	n = min(n, c.cfg.MaxIdle)
 	var more sync.Once
-	for range min(n-c.waiting(u), warmFew) {
-		c.warmOne(u, func(rtt time.Duration) {
-			if rtt < longPath {
-				return
-			}
-			more.Do(func() {
-				for range n - c.waiting(u) {
-					c.warmOne(u, nil)
-				}
-			})
-		})
-	}
+	c.warmUp(u, n, warmFew, func(rtt time.Duration) {
+		if rtt >= longPath {
+			more.Do(func() { c.warmUp(u, n, n, nil) })
+		}
+	})
 }
 
-// warmOne opens a connection and leaves it to whoever waits for one.
-func (c *Client) warmOne(u *url.URL, connected func(rtt time.Duration)) {
+// warmUp opens connections until there are n, but not more than few at once, and
+// leaves them to whoever waits for one. It counts and opens under one lock: two
+// who warm up the same host do not open the same connection twice.
+func (c *Client) warmUp(u *url.URL, n, few int, connected func(rtt time.Duration)) {
 	key := hostKey(u)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.shut {
 		return
 	}
-	c.warming[key]++
-	c.warm.Go(func() {
-		k, err := c.dial(c.ctx, u, connected)
-		if err != nil {
-			k = nil
-		}
-		c.landed(key, k)
-	})
+	for range min(n-len(c.idle[key])-c.warming[key], few) {
+		c.warming[key]++
+		c.warm.Go(func() {
+			k, err := c.dial(c.ctx, u, connected)
+			if err != nil {
+				k = nil
+			}
+			c.landed(key, k)
+		})
+	}
 }
 
 // landed hands on what came of opening a connection; nil is nothing.
 func (c *Client) landed(key string, k *conn) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.warming[key]--; c.warming[key] == 0 {
 		delete(c.warming, key)
 	}
 	if w := c.waiters[key]; len(w) > 0 {
 		w[0] <- k // has room
 		c.leave(key, w[0])
-		k = nil
-	}
-	c.mu.Unlock()
-	if k != nil {
-		c.put(k)
+	} else if k != nil {
+		c.keep(k)
 	}
 }
 

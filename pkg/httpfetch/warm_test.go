@@ -73,3 +73,25 @@ func TestWarmConnectionsAreWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestWarmingTwiceOpensNoMore: two who warm up one host at the same time learn
+// at the same time that its path is long, and fill up once.
+func TestWarmingTwiceOpensNoMore(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNet()
+			n.delay = 40 * time.Millisecond
+			h := n.host(t, "m", good(single(t, 1<<20, 64<<10)))
+			c := NewClient(ClientConfig{Dial: n.dial, MaxIdle: 64})
+			c.Warm("http://m/data.bin", 64)
+			c.Warm("http://m/data.bin", 64)
+			time.Sleep(time.Second)
+			if d := h.dialled(); d != 64 {
+				t.Errorf("%d connections were dialled, want 64", d)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
