@@ -14,6 +14,7 @@ import (
 
 	"distd/internal/manifest"
 	"distd/internal/node"
+	"distd/pkg/torrentfile"
 )
 
 // refusal is one way in which an upstream lies. Each has a channel of its own,
@@ -85,11 +86,11 @@ func documentLies(t *testing.T) []refusal {
 
 func (r *forged) torrent() string { return r.base + "/" + r.Name + ".torrent" }
 
-// millionsOfFiles is a torrent of two million empty files.
+// millionsOfFiles is a torrent of one empty file more than is allowed.
 func millionsOfFiles() []byte {
 	var b strings.Builder
 	b.WriteString("d4:infod5:filesl")
-	for i := range 2_000_000 {
+	for i := range torrentfile.MaxFiles + 1 {
 		_, _ = fmt.Fprintf(&b, "d6:lengthi0e4:pathl7:%07xee", i)
 	}
 	b.WriteString("e4:name4:data12:piece lengthi16384e6:pieces0:ee")
@@ -240,7 +241,7 @@ func TestRefusals(t *testing.T) {
 
 	awaitFile(t, 20*time.Second, filepath.Join(seed.dir, "good.bin"), data)
 	await(t, 5*time.Second, "the hook has run for the good release", func() bool { return len(runs()) == 1 })
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for _, c := range cases {
 		for !seed.says(`"channel":"`+c.name+`"`, c.want) {
 			if time.Now().After(deadline) {
