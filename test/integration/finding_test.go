@@ -167,6 +167,7 @@ table inet lost {
 // TestEachSourceDies: of the ways by which leaves find peers and hear of releases
 // one after the other is dead, and the others carry on. The status says which.
 func TestEachSourceDies(t *testing.T) {
+	notShort(t)
 	is := newIsland(t, "-lsd")
 	for i := range 4 {
 		is.leaves = append(is.leaves, is.add(10+i, "leaf", append(is.knows(), "-seed="+is.seed.url(), "-dht="+is.seed.port(), "-lsd")...))

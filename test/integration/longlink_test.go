@@ -54,6 +54,7 @@ func TestFetchOverLongLink(t *testing.T) {
 // TestZonesOverLongLinks brings a release to a datacenter; with two seeds one of them
 // dies, or its long link hangs, on the way.
 func TestZonesOverLongLinks(t *testing.T) {
+	notShort(t)
 	for _, c := range []struct {
 		name  string
 		seeds int

@@ -225,6 +225,7 @@ func TestZoneWithoutServers(t *testing.T) {
 // TestSeedFromNothing: the seed's disk is replaced while leaves live. It knows none
 // of them, but they know where it is to be.
 func TestSeedFromNothing(t *testing.T) {
+	notShort(t)
 	is := newIsland(t)
 	for i := range 10 {
 		is.leaf(10+i, "-dht="+is.seed.port())

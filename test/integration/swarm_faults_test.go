@@ -56,6 +56,7 @@ func runSwarm(t *testing.T, spec netlab.Spec, fault netlab.Fault) *netlab.Swarm 
 }
 
 func TestSwarmBearsFaults(t *testing.T) {
+	notShort(t)
 	for _, c := range []struct {
 		name  string
 		seeds int

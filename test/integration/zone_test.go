@@ -134,6 +134,7 @@ func TestSeedWithADeadLine(t *testing.T) {
 // TestLeavesFallBack: the only seed is killed in the middle, and the leaves fetch
 // the rest from the master, one copy together, and the next release too.
 func TestLeavesFallBack(t *testing.T) {
+	notShort(t)
 	master := newMaster(t)
 	ways, urls := lines(t, master, 4)
 	seed := newSeed(t, master, urls[0])
