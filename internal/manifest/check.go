@@ -121,7 +121,7 @@ func (m *Manifest) checkEntries() error {
 		if err := m.checkFile(f); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
-		if f.Symlink != "" {
+		if !f.InTorrent() {
 			continue
 		}
 		regular++
@@ -156,6 +156,28 @@ func (m *Manifest) checkFile(f File) error {
 	case f.MD5 != "" && !isHex(f.MD5, md5.Size):
 		return fmt.Errorf("md5 %.80q is not 32 hex digits in lower case", f.MD5)
 	}
+	return m.checkHardlink(f)
+}
+
+// checkHardlink checks that a further name of a file leads straight to the first
+// one and says the same of it: so there is one way to write what is linked, no
+// chain and no circle.
+func (m *Manifest) checkHardlink(f File) error {
+	if f.Hardlink == "" {
+		return nil
+	}
+	// What comes before in a sorted list cannot be the entry itself.
+	i := m.FileIndex(f.Hardlink)
+	if i < 0 || f.Hardlink >= f.Path {
+		return fmt.Errorf("hard link to %.200q, which is no file before it", f.Hardlink)
+	}
+	to := m.Files[i]
+	if !to.InTorrent() {
+		return fmt.Errorf("hard link to %q, which is a link itself", f.Hardlink)
+	}
+	if f.Size != to.Size || f.Mode != to.Mode || f.MTime != to.MTime || f.SHA256 != to.SHA256 || f.MD5 != to.MD5 {
+		return fmt.Errorf("it is %q by a hard link, and size, mode, time or sums differ", f.Hardlink)
+	}
 	return nil
 }
 
@@ -163,8 +185,8 @@ func (m *Manifest) checkSymlink(f File) error {
 	if m.Kind == KindFile {
 		return errors.New("a release of a single file cannot be a symlink")
 	}
-	if f.Size != 0 || f.Mode != 0 || f.SHA256 != "" || f.MD5 != "" {
-		return errors.New("a symlink has no size, mode or hash")
+	if f.Size != 0 || f.Mode != 0 || f.SHA256 != "" || f.MD5 != "" || f.Hardlink != "" {
+		return errors.New("a symlink has no size, mode, hash or hard link")
 	}
 	// Without control characters and backslashes a target needs no escapes
 	// that JSON writers disagree about, and is safe in messages.

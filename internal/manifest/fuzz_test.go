@@ -14,13 +14,16 @@ func fuzzKey(f *testing.F) PrivateKey {
 
 func FuzzOpen(f *testing.F) {
 	k := fuzzKey(f)
-	for _, m := range []*Manifest{fileRelease(), treeRelease()} {
+	for _, m := range []*Manifest{fileRelease(), treeRelease(), linkedRelease()} {
 		data := mustEncode(f, m)
 		f.Add(data)
 		f.Add(data[:len(data)/2])
 		f.Add(bytes.Replace(data, []byte(`"size":2500`), []byte(`"size":-1`), 1))
 		f.Add(bytes.Replace(data, []byte(`"path":"`), []byte(`"path":"../`), 1))
 	}
+	linked := mustEncode(f, linkedRelease())
+	f.Add(bytes.Replace(linked, []byte(`"hardlink":"a/empty"`), []byte(`"hardlink":"a/hollow"`), 1))
+	f.Add(bytes.ReplaceAll(linked, []byte(`"hardlink":"b \"quoted\""`), []byte(`"hardlink":"c"`)))
 	f.Add([]byte(`{"files":[{},{},{"symlink":"../x"}],"dirs":[{}],"pieces":"AAAA"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, id, err := Open(k.Public(), data, Sign(k, data, ""))
@@ -40,6 +43,15 @@ func FuzzOpen(f *testing.F) {
 		}
 		for i := range l.NumPieces() {
 			m.PieceHash(i)
+		}
+		for _, e := range m.Files {
+			if e.Hardlink == "" {
+				continue
+			}
+			to := m.Files[m.FileIndex(e.Hardlink)]
+			if !to.InTorrent() || to.Path >= e.Path || to.Size != e.Size || to.SHA256 != e.SHA256 {
+				t.Fatalf("accepted, but %+v is linked to %+v", e, to)
+			}
 		}
 		if _, err := m.Pointer(id).Encode(); err != nil {
 			t.Fatalf("accepted, but its pointer is not: %v", err)

@@ -76,8 +76,8 @@ type Manifest struct {
 	// the tree's root. Folders above files may be left out.
 	Dirs    []Dir     `json:"dirs,omitempty"`
 	Expires time.Time `json:"expires,omitzero"` // zero: never
-	// Files are sorted by path (as bytes). Those that are not symlinks are
-	// the files of the torrent, in this order.
+	// Files are sorted by path (as bytes). Those that are neither symlinks nor
+	// hard links are the files of the torrent, in this order.
 	Files    []File   `json:"files"`
 	Format   int      `json:"format"`
 	InfoHash string   `json:"infohash"` // of the v1 torrent, 40 hex digits
@@ -93,8 +93,13 @@ type Manifest struct {
 	Size   int64  `json:"size"` // bytes of all files
 }
 
-// File is a file or symlink of a release.
+// File is a file or symlink of a release, or a further name of one of its files.
 type File struct {
+	// Hardlink is, for a further name of a file, the path of the first one: an
+	// entry with bytes of its own. Size, mode, time and sums are those of that
+	// entry, and its bytes are in the torrent once.
+	Hardlink string `json:"hardlink,omitempty"`
+
 	MD5   string `json:"md5,omitempty"` // 32 hex digits, optional
 	Mode  uint32 `json:"mode"`          // permission bits; 0 for a symlink
 	MTime int64  `json:"mtime"`         // Unix seconds
@@ -107,6 +112,10 @@ type File struct {
 	// files.
 	Symlink string `json:"symlink,omitempty"`
 }
+
+// InTorrent says whether the entry is a file with bytes of its own, which
+// neither symlinks nor hard links have.
+func (f *File) InTorrent() bool { return f.Symlink == "" && f.Hardlink == "" }
 
 // Dir is a folder of a tree.
 type Dir struct {
@@ -147,12 +156,12 @@ func ID(data []byte) string {
 func ValidID(s string) bool { return isHex(s, sha256.Size) }
 
 // Layout returns how the release's bytes lie in pieces and files: the files in
-// the order of Files without the symlinks. Paths begin with the release's
-// name.
+// the order of Files without the symlinks and hard links. Paths begin with the
+// release's name.
 func (m *Manifest) Layout() (*layout.Layout, error) {
 	files := make([]layout.File, 0, len(m.Files))
-	for _, f := range m.Files {
-		if f.Symlink == "" {
+	for i := range m.Files {
+		if f := &m.Files[i]; f.InTorrent() {
 			files = append(files, layout.File{Path: m.ContentPath(f.Path), Length: f.Size})
 		}
 	}
@@ -192,9 +201,35 @@ func (m *Manifest) Expired(now time.Time) bool {
 func (m *Manifest) SameContent(o *Manifest) bool {
 	return m.Kind == o.Kind && m.Name == o.Name &&
 		slices.EqualFunc(m.Files, o.Files, func(x, y File) bool {
-			return x.Path == y.Path && x.Mode == y.Mode && x.SHA256 == y.SHA256 && x.Symlink == y.Symlink
+			return x.Path == y.Path && x.Mode == y.Mode && x.SHA256 == y.SHA256 && x.Symlink == y.Symlink && x.Hardlink == y.Hardlink
 		}) &&
 		slices.EqualFunc(m.Dirs, o.Dirs, func(x, y Dir) bool { return x.Path == y.Path && x.Mode == y.Mode })
+}
+
+// LinkedBeside returns what of the release's hard links another one can have as
+// well: for each path that is in both, and is a name of the same file as an
+// earlier path that is in both, the first of those. Two releases link the same
+// of their common paths when what they return is equal.
+func (m *Manifest) LinkedBeside(o *Manifest) map[string]string {
+	out, first := map[string]string{}, map[string]string{}
+	for i := range m.Files {
+		f := &m.Files[i]
+		if f.Hardlink == "" || o.FileIndex(f.Path) < 0 {
+			continue
+		}
+		as, ok := first[f.Hardlink]
+		switch {
+		case ok:
+		case o.FileIndex(f.Hardlink) >= 0:
+			as = f.Hardlink
+		default:
+			as = f.Path
+		}
+		if first[f.Hardlink] = as; as != f.Path {
+			out[f.Path] = as
+		}
+	}
+	return out
 }
 
 // Pointer returns the pointer to the release, whose ID is id.
