@@ -6,12 +6,12 @@ import (
 	"distd/internal/manifest"
 )
 
-// FilesOf returns the regular files of a release that was checked.
+// FilesOf returns the files with bytes of their own of a release that was checked.
 func FilesOf(m *manifest.Manifest) []File {
 	out := make([]File, 0, len(m.Files))
 	for i := range m.Files {
 		f := &m.Files[i]
-		if f.Symlink != "" {
+		if !f.InTorrent() {
 			continue
 		}
 		d := File{Size: f.Size}

@@ -14,6 +14,7 @@ type entry struct {
 	size   int64
 	sum    string
 	target string // of a symlink
+	linked string // of a hard link: as in LinkedBeside
 	dir    bool
 }
 
@@ -30,11 +31,21 @@ func (s *Store) writeChanged(previous string, r *Release) error {
 // changes lists the paths that differ between two releases, sorted, one a line:
 // a letter (A added, M changed, D deleted), a tab, the path; a slash behind
 // those of folders. Without an old release, or with one of another kind,
-// everything is added. A new time alone is not a change.
+// everything is added. A new time alone is not a change; that a path has become
+// another name of a file, or is one no longer, is.
 func changes(old, cur *manifest.Manifest) []byte {
 	before, after := map[string]entry{}, entries(cur)
+	link := func(in map[string]entry, to map[string]string) {
+		for p, first := range to {
+			e := in[p]
+			e.linked = first
+			in[p] = e
+		}
+	}
 	if old != nil && old.Kind == cur.Kind && (cur.Kind == manifest.KindTree || old.Name == cur.Name) {
 		before = entries(old)
+		link(before, old.LinkedBeside(cur))
+		link(after, cur.LinkedBeside(old))
 	}
 	var lines []string // path first, for sorting
 	for p, e := range after {

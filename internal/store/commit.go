@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,8 +27,8 @@ const syncFSAt = 2000
 const defaultDirMode = 0o755
 
 // Commit makes a staged release complete: all content must be in its content
-// folder and be verified. Folders, symlinks, empty files, modes and times are
-// made as the manifest says, everything is synced, and the folder is renamed
+// folder and be verified. Folders, symlinks, hard links, empty files, modes and
+// times are made as the manifest says, everything is synced, and the folder is renamed
 // into releases. What the manifest does not list is removed. A file that is
 // missing or has another size is ErrIncomplete.
 //
@@ -95,6 +96,9 @@ type content struct {
 	// and the folders are synced one by one.
 	state []fileState
 	each  bool
+
+	mu     sync.Mutex
+	inodes map[uint64][]int // files by inode, where it has several names
 }
 
 // fileState says what is left to do for a file.
@@ -115,8 +119,10 @@ func (s *Store) finishContent(ctx context.Context, r *Release) error {
 	}
 	defer done()
 	// First everything that makes, changes or removes entries of folders, as
-	// that changes their times; then files, then folders from the inside out.
-	for _, f := range []func(context.Context) error{c.makeDirs, c.makeFiles, c.removeExtras, c.finishFiles, c.finishDirs} {
+	// that changes their times; then files, which may get another inode, and
+	// their further names; then folders from the inside out.
+	links := func(ctx context.Context) error { return c.makeHardLinks(ctx, nil) }
+	for _, f := range []func(context.Context) error{c.makeDirs, c.makeFiles, c.partFiles, c.removeExtras, c.finishFiles, links, c.finishDirs} {
 		if err := f(ctx); err != nil {
 			return err
 		}
@@ -131,7 +137,7 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 	if err != nil {
 		return nil, nil, explain("open folder", s.abs(at), err)
 	}
-	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}}
+	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}, inodes: map[uint64][]int{}}
 	c.list()
 	return c, func() { _ = root.Close() }, nil
 }
@@ -204,8 +210,12 @@ func (c *content) makeFiles(ctx context.Context) error {
 func (c *content) makeFile(dir *folder, i int) error {
 	f := &c.m.Files[i]
 	name := c.m.ContentPath(f.Path)
-	if f.Symlink != "" {
+	switch {
+	case f.Symlink != "":
 		return c.makeSymlink(name, f.Symlink)
+	case f.Hardlink != "": // when its file is what it shall be
+		c.state[i] = fileDurable
+		return nil
 	}
 	var st unix.Stat_t
 	d, err := dir.open(path.Dir(name), false)
@@ -227,6 +237,9 @@ func (c *content) makeFile(dir *folder, i int) error {
 		return nil
 	}
 	c.state[i] = fileRight
+	if st.Nlink > 1 {
+		c.noteInode(st.Ino, i)
+	}
 	if c.linked != nil && c.linked[i] == st.Ino {
 		c.state[i] = fileDurable
 	}

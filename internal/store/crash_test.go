@@ -70,7 +70,9 @@ func (l *life) arrive(s *Store, f *faults, r *fixture) error {
 	l.staged[r.id] = true
 	if !rel.Complete {
 		for p := range r.files {
-			f.writes(filepath.Join(rel.ContentRoot(), r.m.ContentPath(p)))
+			if r.m.Files[r.m.FileIndex(p)].InTorrent() {
+				f.writes(filepath.Join(rel.ContentRoot(), r.m.ContentPath(p)))
+			}
 		}
 		if err := r.fetch(rel); err != nil {
 			return err
@@ -200,6 +202,11 @@ func lifetimes() map[string][]*fixture {
 		"trees":      {tree(1, "one"), tree(2, "two"), tree(3, "three")},
 		"files":      {iso(1, "one"), iso(2, "two"), iso(3, strings.Repeat("three", 1000))},
 		"same bytes": {iso(1, "same"), iso(2, "same"), iso(3, "same")},
+		"hard links": {
+			makeFixture("web", "site", 1, map[string]string{"a": "same", "d/b => a": "", "empty": "", "f => empty": ""}),
+			makeFixture("web", "site", 2, map[string]string{"a": "same", "d/b => a": "", "d/c => a": "", "empty": "", "f": ""}),
+			makeFixture("web", "site", 3, map[string]string{"a": "same", "d/b": "same", "d/c => a": "", "empty": "", "f => empty": ""}),
+		},
 		"new names": {
 			makeFixture("new", "v1", 1, map[string]string{"v1": "one"}),
 			makeFixture("new", "v2", 2, map[string]string{"tree": "two"}),

@@ -30,7 +30,8 @@ type fixture struct {
 }
 
 // makeFixture builds a release. A path that ends with a slash is a folder, one
-// with " -> target" a symlink. One path alone that is the name makes it a
+// with " -> target" a symlink, one with " => target" another name of a file that
+// comes before. One path alone that is the name makes it a
 // release of a single file, everything else a tree.
 func makeFixture(channel, name string, serial uint64, files map[string]string) *fixture {
 	m := &manifest.Manifest{Channel: channel, Name: name, Serial: serial, Format: manifest.Format, Kind: manifest.KindTree,
@@ -45,6 +46,12 @@ func makeFixture(channel, name string, serial uint64, files map[string]string) *
 		switch link, target, isLink := strings.Cut(p, " -> "); {
 		case isLink:
 			m.Files = append(m.Files, manifest.File{Path: link, Symlink: target, MTime: 1_600_000_000})
+		case strings.Contains(p, " => "):
+			name, first, _ := strings.Cut(p, " => ")
+			e := m.Files[slices.IndexFunc(m.Files, func(f manifest.File) bool { return f.Path == first })]
+			e.Path, e.Hardlink = name, first
+			m.Files = append(m.Files, e)
+			f.files[name] = f.files[first]
 		case strings.HasSuffix(p, "/"):
 			m.Dirs = append(m.Dirs, manifest.Dir{Path: strings.TrimSuffix(p, "/"), Mode: 0o750, MTime: 1_500_000_000})
 		default:
@@ -55,7 +62,9 @@ func makeFixture(channel, name string, serial uint64, files map[string]string) *
 	}
 	slices.SortFunc(m.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
 	for _, e := range m.Files {
-		all.WriteString(f.files[e.Path])
+		if e.InTorrent() {
+			all.WriteString(f.files[e.Path])
+		}
 	}
 	m.Size = int64(all.Len())
 	for b := all.Bytes(); len(b) > 0; b = b[min(len(b), 1<<10):] {
@@ -84,7 +93,7 @@ func (f *fixture) pointer() ([]byte, []byte, *manifest.Pointer) {
 // does: files only, with modes and times of their own.
 func (f *fixture) fetch(r *Release) error {
 	for p, text := range f.files {
-		if text == "" {
+		if text == "" || !f.m.Files[f.m.FileIndex(p)].InTorrent() {
 			continue // in no piece
 		}
 		name := filepath.Join(r.ContentRoot(), f.m.ContentPath(p))

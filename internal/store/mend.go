@@ -34,7 +34,7 @@ type Mended struct {
 // release's file with the same hash, or from pieces, whose bytes piece (which may be nil)
 // gives for those of rep.Bad. It is verified and synced as a whole before it takes
 // the place of the old one by a rename, in every release that had the same inode and
-// under the live name. Modes, symlinks and folders are set right; what is not part of
+// under the live name. Modes, links and folders are set right; what is not part of
 // the release is removed. Hooks are not run.
 //
 // What cannot be built is Left, and is no error. Mend may be called again after
@@ -95,7 +95,11 @@ func (m *mender) clean() {
 func (m *mender) build(ctx context.Context) error {
 	for _, p := range m.rep.Problems {
 		f := m.files[p.Path]
-		if f == nil || f.Symlink != "" || !slices.Contains([]string{ProblemHash, ProblemSize, ProblemMissing, ProblemType, ProblemRead}, p.Kind) {
+		if f != nil && f.Hardlink != "" && m.left(m.r.Manifest.ContentPath(f.Hardlink)) {
+			m.Left.Problems = append(m.Left.Problems, p)
+			continue
+		}
+		if f == nil || !f.InTorrent() || !slices.Contains([]string{ProblemHash, ProblemSize, ProblemMissing, ProblemType, ProblemRead}, p.Kind) {
 			m.Fixed = append(m.Fixed, p) // by install
 			continue
 		}
@@ -121,6 +125,12 @@ func (m *mender) build(ctx context.Context) error {
 	return nil
 }
 
+// left says whether the file's content is not put right. The problems are in the
+// order of paths, in which a file comes before its further names.
+func (m *mender) left(name string) bool {
+	return slices.ContainsFunc(m.Left.Problems, func(p Problem) bool { return p.Path == name })
+}
+
 // badOf are the bad pieces that have a part of the file.
 func (m *mender) badOf(name string) []int {
 	first, last := m.lay.FilePieces(m.index[name])
@@ -130,14 +140,18 @@ func (m *mender) badOf(name string) []int {
 }
 
 // twins calls fn for the files of other complete releases with the same content,
-// until it returns true.
+// and for further names of the file itself, until it returns true.
 func (m *mender) twins(f *manifest.File, fn func(r *Release, name string, twin *manifest.File) bool) {
 	for _, r := range m.s.Releases() {
-		if r.ID == m.r.ID || !r.Complete {
+		if !r.Complete {
 			continue
 		}
+		own := r.ID == m.r.ID
 		for i := range r.Manifest.Files {
 			t := &r.Manifest.Files[i]
+			if own && t.Hardlink != f.Path {
+				continue
+			}
 			if t.SHA256 == f.SHA256 && t.Size == f.Size && t.Symlink == "" && fn(r, r.path+"/"+contentDir+"/"+r.Manifest.ContentPath(t.Path), t) {
 				return
 			}

@@ -24,6 +24,9 @@ func (m *mender) mendTree(ctx context.Context) error {
 		if err := m.mendEntries(c); err != nil {
 			return err
 		}
+		if err := c.makeHardLinks(ctx, m.left); err != nil {
+			return err
+		}
 		if err := c.removeExtras(ctx); err != nil {
 			return err
 		}
@@ -33,7 +36,14 @@ func (m *mender) mendTree(ctx context.Context) error {
 		return err
 	}
 	for _, r := range others {
-		if err := m.s.withContent(r, func(c *content) error { return c.finishDirs(ctx) }); err != nil {
+		err := m.s.withContent(r, func(c *content) error {
+			// What got a copy of the new file has other names for it.
+			if err := c.makeHardLinks(ctx, nil); err != nil {
+				return err
+			}
+			return c.finishDirs(ctx)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -126,7 +136,7 @@ func (m *mender) replace(c *content, name, tmp string, others map[string]*Releas
 			return err
 		}
 		m.Files[p.r.ID]++
-		if i > 0 {
+		if p.r != m.r {
 			others[p.r.ID] = p.r
 		}
 	}

@@ -15,6 +15,9 @@ import (
 func pieceOf(f *fixture) func(int, []byte) error {
 	var all strings.Builder
 	for _, e := range f.m.Files {
+		if !e.InTorrent() {
+			continue
+		}
 		all.WriteString(f.files[e.Path])
 	}
 	return func(i int, buf []byte) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ type ReuseMethod string
 
 // The methods. Each gives way to the next where it cannot be: a link also
 // where mode or time of the two files differ, since a link has those of the
-// other.
+// other, and where another file of the new release is that inode already.
 const (
 	ReuseLink    ReuseMethod = "link"
 	ReuseReflink ReuseMethod = "reflink"
@@ -112,6 +113,9 @@ type reuser struct {
 	own    *os.Root                    // .distd: nothing outside of it is ever linked
 	whole  func(file int) bool         // of an unfinished release, whose files are moved; nil for complete ones
 	linked []uint64                    // as in Store
+
+	mu    sync.Mutex
+	taken map[uint64]bool // inodes that files of the new release are
 }
 
 type wanted struct {
@@ -141,7 +145,7 @@ func (u *reuser) list(want func(int) bool) int {
 	index := -1
 	for i := range u.to.Manifest.Files {
 		f := &u.to.Manifest.Files[i]
-		if f.Symlink != "" {
+		if !f.InTorrent() {
 			continue
 		}
 		index++
@@ -194,6 +198,12 @@ func (u *reuser) run(ctx context.Context) error {
 	for i := range u.files {
 		u.linked[u.files[i].place] = 0 // it is looked at anew
 	}
+	u.taken = map[uint64]bool{}
+	for _, ino := range u.linked {
+		if ino != 0 {
+			u.taken[ino] = true
+		}
+	}
 	if err := u.open(); err != nil {
 		return err
 	}
@@ -233,7 +243,7 @@ func (u *reuser) offered(r *Release, exact bool) (list []*wanted) {
 	index := -1
 	for i := range r.Manifest.Files {
 		f := &r.Manifest.Files[i]
-		if f.Symlink != "" {
+		if !f.InTorrent() {
 			continue
 		}
 		if index++; f.Size == 0 || u.whole != nil && !u.whole(index) {
@@ -258,22 +268,38 @@ func (u *reuser) offered(r *Release, exact bool) (list []*wanted) {
 func (w *wanted) like(f *manifest.File) bool { return w.Mode == f.Mode && w.MTime == f.MTime }
 
 // takeOne takes a file from the first of those that the release has of it and that
-// does.
+// does. That of the same path comes first: where a release has several files with
+// one content, each of them stays what it is.
 func (u *reuser) takeOne(ctx context.Context, h *hands, r *Release, w *wanted) error {
 	defer func() { w.from = w.from[:0] }()
-	for _, f := range w.from {
-		if err := ctx.Err(); err != nil {
-			return err
+	other := func(f *manifest.File) int {
+		if f.Path == w.Path {
+			return 0
 		}
-		err := u.take(h, r.Manifest.ContentPath(f.Path), f, w)
-		switch {
-		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-			return explain("copy to", u.s.abs(u.to.path+"/"+contentDir+"/"+u.to.Manifest.ContentPath(w.Path)), err)
-		case err != nil:
-			u.s.log.Debug("a file of an earlier release is not used", zap.String("release", r.ID), zap.String("path", f.Path), zap.Error(err))
-		default:
-			w.done = true
-			return nil
+		return 1
+	}
+	slices.SortStableFunc(w.from, func(a, b *manifest.File) int { return cmp.Compare(other(a), other(b)) })
+	for _, how := range []ReuseMethod{u.how, ReuseReflink} {
+		taken := false
+		for _, f := range w.from {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := u.take(h, r.Manifest.ContentPath(f.Path), f, w, how)
+			switch {
+			case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+				return explain("copy to", u.s.abs(u.to.path+"/"+contentDir+"/"+u.to.Manifest.ContentPath(w.Path)), err)
+			case errors.Is(err, errTaken):
+				taken = true
+			case err != nil:
+				u.s.log.Debug("a file of an earlier release is not used", zap.String("release", r.ID), zap.String("path", f.Path), zap.Error(err))
+			default:
+				w.done = true
+				return nil
+			}
+		}
+		if !taken {
+			break
 		}
 	}
 	return nil

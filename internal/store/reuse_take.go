@@ -15,8 +15,11 @@ import (
 // errChanged says that a file is not the one that was verified.
 var errChanged = errors.New("it was changed")
 
+// errTaken says that a file cannot be linked, as another one of the release was.
+var errTaken = errors.New("another file of the release is linked to it")
+
 // take makes the wanted file from one of an earlier release.
-func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted) error {
+func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted, how ReuseMethod) error {
 	old, err := h.src.open(path.Dir(from), false)
 	if err != nil {
 		return err
@@ -39,16 +42,38 @@ func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted) error 
 	err = fs.ErrInvalid
 	// A file whose mode keeps its owner from reading it could not be served
 	// without a change of that mode.
-	if u.how == ReuseLink && w.like(f) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
+	if how == ReuseLink && w.like(f) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
+		if !u.claim(st.Ino) {
+			return errTaken
+		}
 		if err = u.link(old, name, h.dst, path.Base(to), &st); err == nil {
 			u.linked[w.place] = st.Ino
 			return nil
 		}
+		u.disclaim(st.Ino)
 	}
 	if errors.Is(err, errChanged) || errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	return u.copy(old, name, h, path.Base(to), &st)
+}
+
+// claim takes an inode for one file of the release, and says whether it was free:
+// no two are to be the same file that are not by the manifest.
+func (u *reuser) claim(ino uint64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.taken[ino] {
+		return false
+	}
+	u.taken[ino] = true
+	return true
+}
+
+func (u *reuser) disclaim(ino uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.taken, ino)
 }
 
 // move takes a file out of an unfinished release.

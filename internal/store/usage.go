@@ -166,7 +166,7 @@ func (s *Store) Allocated(id string) int64 {
 func (s *Store) Lacking(m *manifest.Manifest) int64 {
 	lacks := make(map[string]int64, len(m.Files)) // by SHA-256: bytes
 	for i := range m.Files {
-		if f := &m.Files[i]; f.Symlink == "" {
+		if f := &m.Files[i]; f.InTorrent() {
 			lacks[f.SHA256] += f.Size
 		}
 	}

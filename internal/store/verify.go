@@ -18,15 +18,16 @@ import (
 
 // Kinds of Problem.
 const (
-	ProblemMissing = "missing"
-	ProblemExtra   = "extra"
-	ProblemType    = "type" // a file where a folder belongs, or the like
-	ProblemSize    = "size"
-	ProblemMode    = "mode"
-	ProblemSymlink = "symlink" // leads elsewhere
-	ProblemHash    = "hash"
-	ProblemRead    = "unreadable"
-	ProblemLive    = "live" // the live name is not the release's
+	ProblemMissing  = "missing"
+	ProblemExtra    = "extra"
+	ProblemType     = "type" // a file where a folder belongs, or the like
+	ProblemSize     = "size"
+	ProblemMode     = "mode"
+	ProblemSymlink  = "symlink"  // leads elsewhere
+	ProblemHardlink = "hardlink" // is another file
+	ProblemHash     = "hash"
+	ProblemRead     = "unreadable"
+	ProblemLive     = "live" // the live name is not the release's
 )
 
 // Problem is one difference between a release's content and its manifest.
@@ -75,7 +76,7 @@ func (s *Store) Verify(ctx context.Context, id string, progress func(done, total
 }
 
 // Check compares the content of a release with its manifest: which files,
-// folders and symlinks there are, their sizes, modes and hashes; and, when it is
+// folders, symlinks and hard links there are, their sizes, modes and hashes; and, when it is
 // live, whether its name leads to it. It reads all bytes.
 func (s *Store) Check(ctx context.Context, id string, o CheckOptions) (*Report, error) {
 	r, err := s.Release(id)
@@ -141,7 +142,7 @@ func (v *verifier) add(name, kind, format string, args ...any) {
 
 // entries looks at everything that the manifest lists, without reading it.
 func (v *verifier) entries(ctx context.Context) error {
-	file := 0 // index into lay.Files, which leaves out symlinks
+	file := 0 // index into lay.Files, which leaves out links
 	for _, f := range v.m.Files {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -151,6 +152,12 @@ func (v *verifier) entries(ctx context.Context) error {
 		if f.Symlink != "" {
 			if ok {
 				v.symlink(name, f.Symlink, st)
+			}
+			continue
+		}
+		if f.Hardlink != "" {
+			if ok {
+				v.hardlink(name, v.m.ContentPath(f.Hardlink), st)
 			}
 			continue
 		}
@@ -193,6 +200,18 @@ func (v *verifier) symlink(name, want string, st fs.FileInfo) {
 		v.add(name, ProblemRead, "%v", err)
 	} else if got != want {
 		v.add(name, ProblemSymlink, "leads to %q, should lead to %q", got, want)
+	}
+}
+
+// hardlink looks whether a further name is one of the file that it should be. What
+// else there is to say of it is said of that.
+func (v *verifier) hardlink(name, first string, st fs.FileInfo) {
+	if !st.Mode().IsRegular() {
+		v.add(name, ProblemType, "is %s, should be a file", describe(st))
+		return
+	}
+	if want, err := v.root.Lstat(first); err == nil && !os.SameFile(st, want) {
+		v.add(name, ProblemHardlink, "is not the same file as %s", first)
 	}
 }
 
