@@ -90,7 +90,7 @@ func Compare(before, m *manifest.Manifest) *Changes {
 	c.dropMoved()
 	c.compareDirs(before, m)
 	for i := range m.Files {
-		if f := &m.Files[i]; f.Symlink == "" && !had[f.SHA256] {
+		if f := &m.Files[i]; f.InTorrent() && !had[f.SHA256] {
 			had[f.SHA256] = true
 			c.Transfer += f.Size
 		}
@@ -102,6 +102,7 @@ func Compare(before, m *manifest.Manifest) *Changes {
 // returns the deleted paths by their SHA-256.
 func (c *Changes) compareFiles(before, m *manifest.Manifest) (gone map[string][]string) {
 	gone = map[string][]string{}
+	wereLinked, areLinked := before.LinkedBeside(m), m.LinkedBeside(before)
 	i := 0
 	remove := func(f *manifest.File) {
 		c.Deleted = append(c.Deleted, Change{Path: f.Path, Size: f.Size})
@@ -120,7 +121,7 @@ func (c *Changes) compareFiles(before, m *manifest.Manifest) (gone map[string][]
 		}
 		old := &before.Files[i]
 		switch i++; {
-		case old.SHA256 != f.SHA256 || old.Symlink != f.Symlink:
+		case old.SHA256 != f.SHA256 || old.Symlink != f.Symlink || wereLinked[f.Path] != areLinked[f.Path]:
 			c.Changed = append(c.Changed, Change{Path: f.Path, Size: f.Size})
 		case old.Mode != f.Mode:
 			c.Modes = append(c.Modes, Change{Path: f.Path, From: fmt.Sprintf("%#o", old.Mode)})

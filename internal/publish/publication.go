@@ -109,7 +109,12 @@ func (p *publication) scope(own stat) scope {
 
 func setSums(m *manifest.Manifest, sums []fileSums) {
 	for i, s := range sums {
-		m.Files[i].SHA256, m.Files[i].MD5 = hex.EncodeToString(s.sha256), hex.EncodeToString(s.md5)
+		f := &m.Files[i]
+		f.SHA256, f.MD5 = hex.EncodeToString(s.sha256), hex.EncodeToString(s.md5)
+		if f.Hardlink != "" {
+			first := &m.Files[m.FileIndex(f.Hardlink)] // it comes before
+			f.SHA256, f.MD5 = first.SHA256, first.MD5
+		}
 	}
 }
 
@@ -142,8 +147,8 @@ func (p *publication) describe(src *source) (*manifest.Manifest, error) {
 		return nil, err
 	}
 	for _, e := range src.files {
-		f := manifest.File{Path: e.path, MTime: mtime(e), Symlink: e.target}
-		if e.regular() {
+		f := manifest.File{Path: e.path, MTime: mtime(e), Symlink: e.target, Hardlink: e.first}
+		if e.target == "" {
 			f.Size, f.Mode = e.stat.size, uint32(e.stat.mode.Perm())
 		}
 		if src.kind == manifest.KindFile {

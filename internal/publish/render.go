@@ -51,9 +51,9 @@ func render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte, publ
 		own = publicURL + "/releases/" + manifest.ID(data) + "/"
 	}
 	var v3, v4 bytes.Buffer
-	d := document(m, own)
-	err = d.WriteV4(&v4)
+	err = document(m, own, false).WriteV4(&v4)
 	if err == nil {
+		d := document(m, own, true)
 		if m.Kind == manifest.KindTree {
 			// Version 3 cannot say which file of a torrent is meant: stock
 			// clients would fetch the whole tree once for each file.
@@ -95,11 +95,14 @@ func sha256sums(m *manifest.Manifest) []byte {
 }
 
 // document describes the release as a metalink. own is the URL of the
-// release's folder on the publisher's server, "" when it has none.
-func document(m *manifest.Manifest, own string) *metalink.Document {
+// release's folder on the publisher's server, "" when it has none. hardLinks
+// says whether further names of files are in it: as files of their own, which is
+// what they are by HTTP. Where each file names its place in the torrent they
+// would be downloads beside it.
+func document(m *manifest.Manifest, own string, hardLinks bool) *metalink.Document {
 	d := &metalink.Document{Generator: generator, Published: m.Created}
 	for _, f := range m.Files {
-		if f.Symlink != "" {
+		if f.Symlink != "" || f.Hardlink != "" && !hardLinks {
 			continue
 		}
 		name := m.ContentPath(f.Path)

@@ -191,7 +191,7 @@ func orNone(list []string) string {
 }
 
 // linkContent fills the workspace with the files of a release. What is in no
-// piece, and folders without files, the store makes.
+// piece, further names of files, and folders without files, the store makes.
 func (p *publication) linkContent(ctx context.Context, from *store.Release) error {
 	l := newLinker(p.st, from)
 	defer l.close()
@@ -200,7 +200,7 @@ func (p *publication) linkContent(ctx context.Context, from *store.Release) erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if f.Symlink != "" || f.Size == 0 {
+		if !f.InTorrent() || f.Size == 0 {
 			continue
 		}
 		name := from.Manifest.ContentPath(f.Path)

@@ -28,7 +28,7 @@ type source struct {
 	// files are regular files and symlinks, dirs folders; both sorted by path.
 	files, dirs []entry
 	skipped     problems // what was left out as it may not be read
-	total       int64    // bytes of the regular files
+	total       int64    // bytes of the regular files, each once
 	stripped    int      // files and folders whose set-ID or sticky bits are left out
 	// scanned is when the listing began.
 	scanned time.Time
@@ -47,6 +47,8 @@ type entry struct {
 	path   string // below source.root, "." for the tree's root
 	stat   stat
 	target string // of a symlink
+	// first is, for a further name of a file, the first one in the release.
+	first string
 }
 
 // stat is what tells whether a file was changed or replaced.
@@ -63,7 +65,9 @@ type instant struct{ sec, nsec int64 }
 
 func (i instant) time() time.Time { return time.Unix(i.sec, i.nsec) }
 
-func (e entry) regular() bool { return e.stat.mode.IsRegular() }
+// regular says whether the entry is a file with bytes of its own in the release:
+// neither a symlink nor a further name.
+func (e entry) regular() bool { return e.stat.mode.IsRegular() && e.first == "" }
 
 // tick is longer than the kernel's clock for time stamps stands still. A file
 // that is changed twice within it may show the same times twice.
@@ -139,7 +143,7 @@ func (s *source) settle(ctx context.Context, base string) error {
 
 // scan lists the source.
 func (s *source) scan(ctx context.Context, base string) error {
-	w := &walk{ctx: ctx, src: s}
+	w := &walk{ctx: ctx, src: s, several: map[inode]int{}}
 	s.scanned = time.Now()
 	if err := w.run(base); err != nil {
 		return err
@@ -147,8 +151,30 @@ func (s *source) scan(ctx context.Context, base string) error {
 	byPath := func(a, b entry) int { return strings.Compare(a.path, b.path) }
 	slices.SortFunc(w.files, byPath)
 	slices.SortFunc(w.dirs, byPath)
-	s.files, s.dirs, s.total, s.stripped, s.skipped = w.files, w.dirs, w.total, w.stripped, w.skipped
+	s.files, s.dirs, s.stripped, s.skipped = w.files, w.dirs, w.stripped, w.skipped
+	s.total = joinNames(w.files, w.several)
 	return nil
+}
+
+// joinNames finds the further names of files in a sorted list, and returns the
+// bytes of all files, each counted once. A file whose other names are not in the
+// list, as they lie elsewhere or are left out, is like any other.
+func joinNames(files []entry, several map[inode]int) (total int64) {
+	first := map[inode]string{}
+	for i := range files {
+		e := &files[i]
+		if !e.stat.mode.IsRegular() {
+			continue
+		}
+		if at := (inode{e.stat.dev, e.stat.ino}); several[at] > 1 {
+			if e.first = first[at]; e.first != "" {
+				continue
+			}
+			first[at] = e.path
+		}
+		total += e.stat.size
+	}
+	return total
 }
 
 // verify scans again and says whether anything differs. The caller has put

@@ -72,7 +72,7 @@ func (p *publication) findUnchanged(src *source) *takeover {
 		}
 		k := r.Manifest.FileIndex(name)
 		sums := rec.files[at].fileSums
-		if k < 0 || r.Manifest.Files[k].SHA256 != hex.EncodeToString(sums.sha256) {
+		if k < 0 || !r.Manifest.Files[k].InTorrent() || r.Manifest.Files[k].SHA256 != hex.EncodeToString(sums.sha256) {
 			t.files[i] = -1
 			continue
 		}
@@ -122,7 +122,7 @@ func (t *takeover) matchPieces(m *manifest.Manifest) error {
 	if len(t.sha1) != old.NumPieces()*sha1.Size {
 		return errors.New("its torrent has other pieces than its manifest")
 	}
-	// same is the old index of each file in the layout, which has no symlinks.
+	// same is the old index of each file in the layout, which has no links.
 	_, oldIndex := regularFiles(t.from.Manifest)
 	files, _ := regularFiles(m)
 	same := make([]int, len(files))
@@ -143,7 +143,7 @@ func regularFiles(m *manifest.Manifest) (files, index []int) {
 	index = make([]int, len(m.Files))
 	for i, f := range m.Files {
 		index[i] = len(files)
-		if f.Symlink == "" {
+		if f.InTorrent() {
 			files = append(files, i)
 		}
 	}

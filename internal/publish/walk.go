@@ -23,11 +23,12 @@ type walk struct {
 
 	set         names.Set
 	files, dirs []entry
-	total       int64
 	regular     int // regular files
 	stripped    int
-	problems    problems // in the way of publishing
-	skipped     problems // that were left out
+	// several counts the names here of each file that has more than one anywhere.
+	several  map[inode]int
+	problems problems // in the way of publishing
+	skipped  problems // that were left out
 }
 
 // maxProblems is how many problems a message lists.
@@ -127,7 +128,7 @@ func (w *walk) visit(dir *os.File, name, rel string) error {
 	case mode.IsDir():
 		return w.visitFolder(dir, name, e, ignored)
 	case mode.IsRegular():
-		w.visitFile(dir, name, e)
+		w.visitFile(dir, name, e, st.Nlink > 1)
 	case mode&fs.ModeSymlink != 0:
 		return w.visitLink(dir, name, e)
 	default:
@@ -146,7 +147,7 @@ func (w *walk) unreadable(err error) {
 	w.problems.add(err)
 }
 
-func (w *walk) visitFile(dir *os.File, name string, e entry) {
+func (w *walk) visitFile(dir *os.File, name string, e entry, several bool) {
 	if err := unix.Faccessat(int(dir.Fd()), name, unix.R_OK, unix.AT_EACCESS); err != nil {
 		w.unreadable(&fs.PathError{Op: "read", Path: e.path, Err: err})
 		return
@@ -155,8 +156,10 @@ func (w *walk) visitFile(dir *os.File, name string, e entry) {
 		w.problems.add(err)
 		return
 	}
+	if several {
+		w.several[inode{e.stat.dev, e.stat.ino}]++
+	}
 	w.countStripped(e.stat)
-	w.total += e.stat.size
 	w.regular++
 	w.files = append(w.files, e)
 }
