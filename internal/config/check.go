@@ -18,7 +18,7 @@ import (
 // check reports the first setting whose value cannot work, by its name and
 // with what would.
 func (c *Config) check() error {
-	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkFinding, c.checkValues, c.checkLimits, c.checkLocations, c.checkPublishing, c.checkWatches}
+	checks := []func() error{c.checkRole, c.checkAddresses, c.checkUpstream, c.checkZone, c.checkFinding, c.checkValues, c.checkOwner, c.checkLimits, c.checkLocations, c.checkPublishing, c.checkWatches}
 	for _, f := range checks {
 		if err := f(); err != nil {
 			return fmt.Errorf("configuration: %w", err)

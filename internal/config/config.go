@@ -91,6 +91,8 @@ type Config struct {
 
 	Reuse string `koanf:"reuse" usage:"how files that an earlier release has already become part of a new one: link (one file with two names, which shares its blocks and changes; else as reflink), reflink (where the file system can; else copy) or copy" reload:"yes"`
 
+	Owner string `koanf:"owner" usage:"whom the files, folders and symlinks of releases on a seed or leaf are given to: USER, USER:GROUP or :GROUP, by name or number (default: the user and group that distd runs as)"`
+
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Deltas   int           `koanf:"delta_bases" usage:"for how many of a channel's releases before it a published release gets a delta pack, with which nodes that have that release fetch what changed (0: none)" reload:"yes"`

@@ -109,6 +109,9 @@ func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err erro
 			n.close()
 		}
 	}()
+	if err := n.setOwner(cfg); err != nil {
+		return nil, err
+	}
 	if err := n.loadKeys(); err != nil {
 		return nil, err
 	}

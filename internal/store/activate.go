@@ -200,7 +200,11 @@ func (s *Store) switchTo(r *Release, j journalRec) error {
 func (s *Store) prepare(r *Release) (tmp string, copied *fileIdent, err error) {
 	tmp = tmpDir + "/" + tempName("live")
 	if r.Manifest.Kind == manifest.KindTree {
-		return tmp, nil, s.fs.symlink(r.live(), tmp)
+		err = s.fs.symlink(r.live(), tmp)
+		if err == nil {
+			err = s.fs.chown(tmp) // web servers may want it to be its target's owner's
+		}
+		return tmp, nil, err
 	}
 	if !s.noHardLinks {
 		err = s.fs.link(r.live(), tmp)

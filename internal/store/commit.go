@@ -27,8 +27,8 @@ const syncFSAt = 2000
 const defaultDirMode = 0o755
 
 // Commit makes a staged release complete: all content must be in its content
-// folder and be verified. Folders, symlinks, hard links, empty files, modes and
-// times are made as the manifest says, everything is synced, and the folder is renamed
+// folder and be verified. Folders, symlinks, hard links, empty files, modes,
+// times and owners are made as the manifest says, everything is synced, and the folder is renamed
 // into releases. What the manifest does not list is removed. A file that is
 // missing or has another size is ErrIncomplete.
 //
@@ -105,7 +105,7 @@ type content struct {
 type fileState uint8
 
 const (
-	fileRaw     fileState = iota // it may have another mode or time
+	fileRaw     fileState = iota // it may have another mode, time or owner
 	fileRight                    // it is as it should be, but may not be durable
 	fileDurable                  // nothing
 )
@@ -137,7 +137,7 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 	if err != nil {
 		return nil, nil, explain("open folder", s.abs(at), err)
 	}
-	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step}, inodes: map[uint64][]int{}}
+	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step, owner: s.fs.owner}, inodes: map[uint64][]int{}}
 	c.list()
 	return c, func() { _ = root.Close() }, nil
 }
@@ -233,7 +233,7 @@ func (c *content) makeFile(dir *folder, i int) error {
 		return fmt.Errorf("%w: %s is not a file", ErrIncomplete, c.abs(name))
 	case st.Size != f.Size:
 		return fmt.Errorf("%w: %s has %d of %d bytes", ErrIncomplete, c.abs(name), st.Size, f.Size)
-	case st.Mode&0o777 != f.Mode || st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0:
+	case st.Mode&0o777 != f.Mode || st.Mtim.Sec != f.MTime || st.Mtim.Nsec != 0 || !c.owner.has(st.Uid, st.Gid):
 		return nil
 	}
 	c.state[i] = fileRight

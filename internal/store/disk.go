@@ -23,6 +23,8 @@ type disk struct {
 	dir  string // absolute path of root
 	at   string // path of root below the store's folder, "" or with a slash behind
 	step func(op) error
+	// owner is whom the content of releases is given to.
+	owner Owner
 }
 
 func (d *disk) do(o op, fn func() error) error {

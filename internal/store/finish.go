@@ -15,7 +15,7 @@ import (
 	"distd/internal/manifest"
 )
 
-// finishFile gives a file or symlink its mode and time, and syncs a file if
+// finishFile gives a file or symlink its mode, time and owner, and syncs a file if
 // each file is synced by itself.
 func (c *content) finishFile(f *manifest.File, sync bool) error {
 	name := c.m.ContentPath(f.Path)
@@ -24,19 +24,19 @@ func (c *content) finishFile(f *manifest.File, sync bool) error {
 		return explain("look at", c.abs(name), err)
 	}
 	mode := fs.FileMode(f.Mode)
-	right := sameTime(st.ModTime(), f.MTime) && (f.Symlink != "" || st.Mode().Perm() == mode)
+	right := sameTime(st.ModTime(), f.MTime) && (f.Symlink != "" || st.Mode().Perm() == mode) && c.owner.hasFile(st)
 	switch {
 	case f.Symlink != "" && right:
 		return nil
 	case f.Symlink != "":
-		return c.do(op{kind: "set time of", path: name}, func() error { return symlinkTime(c.root, name, f.MTime) })
+		return c.finishSymlink(name, f)
 	case right && !sync:
 		return nil
 	case right && nlink(st) > 1:
 		return c.do(op{kind: "sync", path: name}, func() error { return withFile(c.root, name, st, (*os.File).Sync) })
 	case !right && nlink(st) > 1:
-		// The file is shared with another release, whose mode and time these
-		// are.
+		// The file is shared with another release, whose mode, time and owner
+		// these are.
 		if err := c.unshare(name); err != nil {
 			return err
 		}
@@ -47,9 +47,16 @@ func (c *content) finishFile(f *manifest.File, sync bool) error {
 	}
 	return c.do(op{kind: kind, path: name}, func() error {
 		return withFile(c.root, name, st, func(h *os.File) error {
-			return settle(c.root, h, name, mode, f.MTime, sync)
+			return c.settle(h, name, mode, f.MTime, sync)
 		})
 	})
+}
+
+func (d *disk) finishSymlink(name string, f *manifest.File) error {
+	if err := d.chown(name); err != nil {
+		return err
+	}
+	return d.do(op{kind: "set time of", path: name}, func() error { return symlinkTime(d.root, name, f.MTime) })
 }
 
 // withFile opens a file or folder, also when its mode forbids that to a user
@@ -78,7 +85,7 @@ func (c *content) unshare(name string) error {
 	return c.rename(tmp, name)
 }
 
-// copyFile copies a file with its mode and time, sharing the data where the
+// copyFile copies a file with its mode and time, for the owner of releases, sharing the data where the
 // file system can (reflink), and syncs it.
 func (d *disk) copyFile(from, to string) error {
 	return d.do(op{kind: "copy", path: from, to: to}, func() error {
@@ -99,7 +106,7 @@ func (d *disk) copyFile(from, to string) error {
 			_, err = dst.ReadFrom(src)
 		}
 		if err == nil {
-			err = settle(d.root, dst, to, st.Mode().Perm(), st.ModTime().Unix(), true)
+			err = d.settle(dst, to, st.Mode().Perm(), st.ModTime().Unix(), true)
 		}
 		return errors.Join(err, dst.Close())
 	})
@@ -117,19 +124,29 @@ func (c *content) finishDir(d manifest.Dir, sync bool) error {
 	}
 	return c.do(op{kind: kind, path: d.Path}, func() error {
 		return withFile(c.root, d.Path, st, func(h *os.File) error {
-			return settle(c.root, h, d.Path, fs.FileMode(d.Mode), d.MTime, sync)
+			return c.settle(h, d.Path, fs.FileMode(d.Mode), d.MTime, sync)
 		})
 	})
 }
 
-// settle gives the open file or folder, whose path is name, its mode and time.
-func settle(root *os.Root, h *os.File, name string, mode fs.FileMode, mtime int64, sync bool) error {
+// settle gives the open file or folder, whose path is name, its mode, time and
+// owner.
+func (d *disk) settle(h *os.File, name string, mode fs.FileMode, mtime int64, sync bool) error {
 	if err := h.Chmod(mode); err != nil {
 		return err
 	}
 	t := time.Unix(mtime, 0)
-	if err := root.Chtimes(name, t, t); err != nil || !sync {
+	if err := d.root.Chtimes(name, t, t); err != nil {
 		return err
+	}
+	// Last, as it may take away the right to do the others.
+	if d.owner != NoOwner {
+		if err := h.Chown(d.owner.UID, d.owner.GID); err != nil {
+			return err
+		}
+	}
+	if !sync {
+		return nil
 	}
 	return h.Sync()
 }

@@ -34,7 +34,7 @@ type Mended struct {
 // release's file with the same hash, or from pieces, whose bytes piece (which may be nil)
 // gives for those of rep.Bad. It is verified and synced as a whole before it takes
 // the place of the old one by a rename, in every release that had the same inode and
-// under the live name. Modes, links and folders are set right; what is not part of
+// under the live name. Modes, owners, links and folders are set right; what is not part of
 // the release is removed. Hooks are not run.
 //
 // What cannot be built is Left, and is no error. Mend may be called again after
@@ -279,7 +279,7 @@ func (m *mender) finish(ctx context.Context, f *manifest.File, tmp string) (ok b
 			if ok = hex.EncodeToString(sum.Sum(nil)) == f.SHA256; !ok {
 				return nil
 			}
-			return settle(m.s.root, h, tmp, fs.FileMode(f.Mode), f.MTime, true)
+			return m.s.fs.settle(h, tmp, fs.FileMode(f.Mode), f.MTime, true)
 		})
 	})
 	return ok, err
@@ -299,6 +299,11 @@ func (m *mender) install(ctx context.Context) error {
 		return err
 	}
 	for _, p := range m.Fixed {
+		if p.Kind == ProblemOwner && p.Path == m.s.abs(m.r.Manifest.Name) {
+			if err := m.s.fs.chown(m.r.Manifest.Name); err != nil {
+				return err
+			}
+		}
 		if p.Kind != ProblemLive {
 			continue
 		}

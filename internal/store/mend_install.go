@@ -50,12 +50,16 @@ func (m *mender) mendTree(ctx context.Context) error {
 	return nil
 }
 
-// mendEntries sets modes and symlinks right. A mode belongs to the inode: what
-// shares it had the right one too.
+// mendEntries sets modes, owners and symlinks right. Mode and owner belong to the
+// inode: what shares it had the right ones too.
 func (m *mender) mendEntries(c *content) error {
 	for _, p := range m.Fixed {
 		f := m.files[p.Path]
 		switch {
+		case p.Kind == ProblemOwner && p.Path != m.s.abs(m.r.Manifest.Name):
+			if err := c.chown(p.Path); err != nil {
+				return err
+			}
 		case f == nil:
 		case f.Symlink != "":
 			if err := m.symlink(c, p.Path, f); err != nil {
@@ -80,7 +84,7 @@ func (m *mender) symlink(c *content, name string, f *manifest.File) error {
 	if err := m.put(c, tmp, name); err != nil {
 		return err
 	}
-	return c.do(op{kind: "set time of", path: name}, func() error { return symlinkTime(c.root, name, f.MTime) })
+	return c.finishSymlink(name, f)
 }
 
 // put renames what is at tmp to a name of the release.
@@ -170,7 +174,7 @@ func (m *mender) copyOver(from, to string, f *manifest.File) error {
 			if err != nil {
 				return err
 			}
-			return withFile(m.s.root, tmp, st, func(h *os.File) error { return settle(m.s.root, h, tmp, os.FileMode(f.Mode), f.MTime, true) })
+			return withFile(m.s.root, tmp, st, func(h *os.File) error { return m.s.fs.settle(h, tmp, os.FileMode(f.Mode), f.MTime, true) })
 		})
 	}
 	if err == nil {

@@ -21,8 +21,8 @@ import (
 type ReuseMethod string
 
 // The methods. Each gives way to the next where it cannot be: a link also
-// where mode or time of the two files differ, since a link has those of the
-// other, and where another file of the new release is that inode already.
+// where mode, time or owner of the two files differ, since a link has those of
+// the other, and where another file of the new release is that inode already.
 const (
 	ReuseLink    ReuseMethod = "link"
 	ReuseReflink ReuseMethod = "reflink"

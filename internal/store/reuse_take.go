@@ -42,7 +42,7 @@ func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted, how Re
 	err = fs.ErrInvalid
 	// A file whose mode keeps its owner from reading it could not be served
 	// without a change of that mode.
-	if how == ReuseLink && w.like(f) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
+	if how == ReuseLink && w.like(f) && u.s.fs.owner.has(st.Uid, st.Gid) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
 		if !u.claim(st.Ino) {
 			return errTaken
 		}

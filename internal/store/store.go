@@ -120,7 +120,7 @@ func open(dir string, o options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", explain("open folder", abs, err))
 	}
-	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step}, releases: map[string]*Release{}, linked: map[string][]uint64{}}
+	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step, owner: NoOwner}, releases: map[string]*Release{}, linked: map[string][]uint64{}}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", abs, err), s.Close())
 	}
@@ -147,6 +147,9 @@ func (s *Store) start() error {
 		return err
 	}
 	if s.db, err = s.openState(); err != nil {
+		return err
+	}
+	if err := s.loadOwner(); err != nil {
 		return err
 	}
 	if err := s.loadReleases(); err != nil {

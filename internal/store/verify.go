@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"distd/internal/layout"
 	"distd/internal/manifest"
@@ -23,6 +24,7 @@ const (
 	ProblemType     = "type" // a file where a folder belongs, or the like
 	ProblemSize     = "size"
 	ProblemMode     = "mode"
+	ProblemOwner    = "owner"
 	ProblemSymlink  = "symlink"  // leads elsewhere
 	ProblemHardlink = "hardlink" // is another file
 	ProblemHash     = "hash"
@@ -76,7 +78,7 @@ func (s *Store) Verify(ctx context.Context, id string, progress func(done, total
 }
 
 // Check compares the content of a release with its manifest: which files,
-// folders, symlinks and hard links there are, their sizes, modes and hashes; and, when it is
+// folders, symlinks and hard links there are, their sizes, modes, owners and hashes; and, when it is
 // live, whether its name leads to it. It reads all bytes.
 func (s *Store) Check(ctx context.Context, id string, o CheckOptions) (*Report, error) {
 	r, err := s.Release(id)
@@ -92,7 +94,7 @@ func (s *Store) Check(ctx context.Context, id string, o CheckOptions) (*Report, 
 		return nil, fmt.Errorf("verify release %s: %w", id, explain("open folder", r.ContentRoot(), err))
 	}
 	defer func() { _ = root.Close() }()
-	v := &verifier{CheckOptions: o, root: root, m: r.Manifest, lay: lay, bad: map[int]bool{}, broken: map[int]bool{}}
+	v := &verifier{CheckOptions: o, owner: s.fs.owner, root: root, m: r.Manifest, lay: lay, bad: map[int]bool{}, broken: map[int]bool{}}
 	for _, f := range []func(context.Context) error{v.entries, v.extras, v.pieces, v.suspects} {
 		if err := f(ctx); err != nil {
 			return nil, fmt.Errorf("verify release %s: %w", id, err)
@@ -107,9 +109,10 @@ func (s *Store) Check(ctx context.Context, id string, o CheckOptions) (*Report, 
 
 type verifier struct {
 	CheckOptions
-	root *os.Root
-	m    *manifest.Manifest
-	lay  *layout.Layout
+	owner Owner
+	root  *os.Root
+	m     *manifest.Manifest
+	lay   *layout.Layout
 
 	mu       sync.Mutex
 	done     int64
@@ -149,6 +152,9 @@ func (v *verifier) entries(ctx context.Context) error {
 		}
 		name := v.m.ContentPath(f.Path)
 		st, ok := v.lstat(name)
+		if ok && f.Hardlink == "" {
+			v.belongs(name, st)
+		}
 		if f.Symlink != "" {
 			if ok {
 				v.symlink(name, f.Symlink, st)
@@ -177,7 +183,27 @@ func (v *verifier) entries(ctx context.Context) error {
 			v.mode(name, d.Mode, st)
 		}
 	}
+	v.folders()
 	return nil
+}
+
+// folders looks whose the folders are, those too that the manifest leaves out.
+func (v *verifier) folders() {
+	if v.owner == NoOwner {
+		return
+	}
+	for _, d := range allDirs(v.m) {
+		if st, err := v.root.Lstat(d.Path); err == nil && st.IsDir() {
+			v.belongs(d.Path, st)
+		}
+	}
+}
+
+// belongs looks whose a file, folder or symlink is.
+func (v *verifier) belongs(name string, st fs.FileInfo) {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && !v.owner.has(sys.Uid, sys.Gid) {
+		v.add(name, ProblemOwner, "belongs to %d:%d, should belong to %s", sys.Uid, sys.Gid, v.owner)
+	}
 }
 
 func (v *verifier) lstat(name string) (fs.FileInfo, bool) {
@@ -274,6 +300,11 @@ func (s *Store) checkLive(ctx context.Context, v *verifier, r *Release) error {
 	if !shown {
 		v.add(s.abs(name), ProblemLive, "does not lead to the live release")
 		return nil
+	}
+	if r.Manifest.Kind == manifest.KindTree || rec.Copy != nil {
+		if st, err := s.root.Lstat(name); err == nil {
+			v.belongs(s.abs(name), st)
+		}
 	}
 	if rec.Copy == nil {
 		return nil
