@@ -155,7 +155,7 @@ func (w *web) adoptRelease(out *target, tor *torrentfile.Torrent) error {
 	}
 	w.adopt(out, tor)
 	if m != nil {
-		out.verify, out.identity = verifier(m), p.id
+		out.verify, out.identity, out.hardLinks = verifier(m), p.id, hardLinks(m)
 	}
 	out.proof = p
 	return nil

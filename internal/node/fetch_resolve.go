@@ -37,11 +37,13 @@ type target struct {
 	peers    []netip.AddrPort // that are known from the start
 	named    []string         // HOST:PORT of peers that a link names
 	identity string
-	magnet   *magnet            // what it is must be asked of peers still
-	proof    *proof             // of a channel's release
-	only     torrentfile.Ranges // of the layout's files, by the magnet link or the metalink; none is all
-	within   bool               // the operator's selection was of the metalink's files
-	selected *selection         // what comes of it; nil: all is wanted
+	magnet   *magnet // what it is must be asked of peers still
+	proof    *proof  // of a channel's release
+	// hardLinks are names of that release's files that its torrent does not have.
+	hardLinks []hardLink
+	only      torrentfile.Ranges // of the layout's files, by the magnet link or the metalink; none is all
+	within    bool               // the operator's selection was of the metalink's files
+	selected  *selection         // what comes of it; nil: all is wanted
 }
 
 // web gets small documents for the fetch.

@@ -238,6 +238,9 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 			return errors.Join(&codedError{ExDataErr, fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err)}, d.clean())
 		}
 	}
+	if err := d.linkNames(filepath.Join(d.staging(), "content")); err != nil {
+		return err
+	}
 	if d.switching != nil {
 		d.switching()
 	}
