@@ -383,3 +383,23 @@ func TestMagnet(t *testing.T) {
 		}
 	}
 }
+
+// TestHardLinks: each name of a file is an object, as a node's tree of URLs has both.
+func TestHardLinks(t *testing.T) {
+	m, p := newMemory(), newPublisher(t)
+	src := filepath.Join(t.TempDir(), "site")
+	check(t, os.Mkdir(src, 0o755))
+	check(t, os.WriteFile(filepath.Join(src, "a"), []byte("one file"), 0o644))
+	check(t, os.Link(filepath.Join(src, "a"), filepath.Join(src, "b")))
+	r := p.publishPath("web", nil, src)
+	if f := r.Manifest.Files; len(f) != 2 || f[1].Hardlink != "a" {
+		t.Fatalf("files %+v", f)
+	}
+	_, err := put(t, m, p, r)
+	check(t, err)
+	for _, name := range []string{"a", "b"} {
+		if got := string(m.objects["pre/releases/"+r.ID+"/content/site/"+name].data); got != "one file" {
+			t.Errorf("%s is %q in the bucket", name, got)
+		}
+	}
+}

@@ -91,6 +91,17 @@ exec %[2]s --system --unit=test.target --log-target=console --show-status=no
 	await(t, 30*time.Second, "the watchdog has ended the hung leaf, and it is back", func() bool {
 		return show("leaf", "ActiveState") == "active" && show("leaf", "MainPID") != hung
 	})
+	// With the drop-in of the manual it may give files away: it tries at the start.
+	dropIn := "mkdir -p /run/systemd/system/distd-leaf.service.d && printf '[Service]\\nEnvironment=DISTD_OWNER=1:1\\n" +
+		"AmbientCapabilities=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE\\nCapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE\\n' " +
+		"> /run/systemd/system/distd-leaf.service.d/owner.conf && systemctl daemon-reload && systemctl restart distd-leaf"
+	if out, err := inside("sh", "-c", dropIn); err != nil {
+		t.Fatalf("the leaf with an owner: %s, %v", out, err)
+	}
+	await(t, 30*time.Second, "the leaf with an owner is active", func() bool { return show("leaf", "ActiveState") == "active" })
+	if status, err := inside("cat", "/proc/"+show("leaf", "MainPID")+"/status"); err != nil || !strings.Contains(status, "CapBnd:\t000000000000000b") {
+		t.Errorf("the leaf with an owner has other rights: %v\n%s", err, status)
+	}
 	for _, role := range []string{"master", "seed", "leaf"} {
 		if out, err := inside("systemctl", "stop", "distd-"+role); err != nil || show(role, "ActiveState") != "inactive" {
 			t.Errorf("stopping the %s: %s, %v", role, out, err)
