@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"distd/internal/config"
+	"distd/internal/publish"
 	"distd/internal/watch"
 )
 
@@ -47,7 +48,7 @@ func (n *Node) addWatches(cfg *config.Config) error {
 		wc := watch.Config{
 			Channel: l.Channel, Path: l.Path, Paused: rec.Paused, Marker: cfg.WatchMarker,
 			Settle: cfg.WatchSettle, MaxDelay: cfg.WatchMaxDelay, Rescan: cfg.WatchRescan,
-			Publish: n.publishWatched, Log: n.log.Named("watch"),
+			Publish: n.publishWatched, Rules: watchRules, RulesFile: publish.IgnoreFile, Log: n.log.Named("watch"),
 		}
 		if _, _, p, err := n.store.Pointer(l.Channel); err == nil {
 			wc.Since, wc.Known = p.Created, rec.Digest
@@ -59,6 +60,15 @@ func (n *Node) addWatches(cfg *config.Config) error {
 		n.watches.list = append(n.watches.list, w)
 	}
 	return nil
+}
+
+// watchRules are the rules that publishWatched goes by.
+func watchRules(dir string) (watch.Rules, error) {
+	g, err := publish.OpenIgnore(dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // publishWatched publishes what has settled.

@@ -33,6 +33,7 @@ type Ignore struct {
 	// exceptions are the beginnings of the patterns with "!", as far as they have
 	// no wildcard: only in folders on the way there can something be kept.
 	exceptions []string
+	text       string // all patterns, one a line
 }
 
 // OpenIgnore reads the ignore file of the tree below a folder, if there is one.
@@ -72,7 +73,7 @@ func readIgnore(root *os.Root, exclude []string) (*Ignore, error) {
 	if len(patterns) > maxIgnorePatterns {
 		return nil, fmt.Errorf("%s: %d patterns are more than %d", IgnoreFile, len(patterns), maxIgnorePatterns)
 	}
-	g := &Ignore{}
+	g := &Ignore{text: strings.Join(patterns, "\n")}
 	if len(patterns) == 0 {
 		return g, nil
 	}
@@ -129,6 +130,14 @@ func parsePattern(line string) ([]string, error) {
 		err = errors.New("! wants a pattern behind it")
 	}
 	return p, err
+}
+
+// String returns the patterns, one a line.
+func (g *Ignore) String() string {
+	if g == nil {
+		return ""
+	}
+	return g.text
 }
 
 // LeaveOut says whether the path, slash-separated and below the tree's root, is

@@ -93,17 +93,24 @@ func (t *tree) applyChild(n *node, e event, now time.Time) {
 	if t.marker != "" && p == t.marker && e.mask&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE|unix.IN_ATTRIB) != 0 {
 		t.latest.marked = true
 	}
-	if t.filtered(p) {
-		return
+	t.latest.rules = t.latest.rules || t.only == "" && t.book.rewritten(p, e.mask)
+	folder := e.mask&unix.IN_ISDIR != 0
+	out := t.filtered(p, folder)
+	if !out {
+		t.changes.add(p, now)
+		if p == t.awaited && e.mask&(unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ATTRIB) == 0 {
+			t.latest.closed = true
+		}
 	}
-	t.changes.add(p, now)
-	if p == t.awaited && e.mask&(unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ATTRIB) == 0 {
-		t.latest.closed = true
-	}
-	if e.mask&unix.IN_ISDIR != 0 {
+	switch {
+	case !folder: // one that is left out may be moved to where it is not, and be open still
+		t.applyFile(p, e)
+	case !out:
 		t.applyFolder(n, p, e, now)
-		return
 	}
+}
+
+func (t *tree) applyFile(p string, e event) {
 	switch {
 	case e.mask&unix.IN_CREATE != 0:
 		t.marks[p] |= created

@@ -35,7 +35,8 @@ type publisher struct {
 
 	mu       sync.Mutex
 	releases []release
-	fail     error // what Publish says
+	fail     error                  // what Publish says
+	leaveOut func(path string) bool // besides what it is told to; nil: nothing
 	tries    int
 	during   func()        // called while the tree is read
 	slow     time.Duration // how long reading takes
@@ -80,7 +81,8 @@ func (p *publisher) publish(_ context.Context, r *Request) (Outcome, error) {
 	if fail != nil {
 		return Outcome{}, fail
 	}
-	before, err := list(p.dir, r.LeaveOut)
+	out := func(path string) bool { return r.LeaveOut(path) || p.leaveOut != nil && p.leaveOut(path) }
+	before, err := list(p.dir, out)
 	if err != nil {
 		return Outcome{}, Later(err)
 	}
@@ -88,7 +90,7 @@ func (p *publisher) publish(_ context.Context, r *Request) (Outcome, error) {
 		during()
 	}
 	time.Sleep(slow)
-	after, err := list(p.dir, r.LeaveOut)
+	after, err := list(p.dir, out)
 	if err != nil || !maps.Equal(before, after) {
 		return Outcome{}, Later(errors.New("the source changed"))
 	}

@@ -42,6 +42,7 @@ func (w *Watch) rescan(ctx context.Context, now time.Time) {
 	t := w.tree
 	t.mu.Lock()
 	t.drain()
+	t.readRules()
 	l, err := t.scan(ctx, nil)
 	problem := t.problem
 	t.mu.Unlock()
@@ -128,6 +129,7 @@ func (w *Watch) attempt(ctx context.Context, now time.Time, why string) {
 	t := w.tree
 	t.mu.Lock()
 	t.drain()
+	t.readRules()
 	pending := t.changes
 	l, err := t.scan(ctx, pending.has)
 	problem, guessed := t.problem, ""

@@ -1,7 +1,9 @@
 package watch
 
 import (
+	"context"
 	"errors"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,4 +59,57 @@ func (t *tree) marked(path string, links uint64) bool {
 		return false
 	}
 	return m != 0
+}
+
+// stillOpen says whether somebody writes to the file of that path. When that
+// ends there are news.
+func (t *tree) stillOpen(p string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drain()
+	t.awaited = p
+	return t.checkOpen(p)
+}
+
+func (t *tree) checkOpen(p string) bool {
+	if t.root == nil || t.filtered(p, false) {
+		return false
+	}
+	dir, err := t.openFolder(path.Dir(p))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(dir) }()
+	var st unix.Stat_t
+	if unix.Fstatat(dir, path.Base(p), &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	return t.openForWriting(dir, path.Base(p), p, st.Nlink)
+}
+
+// confirm says which file of those that have changed since the last scan is open
+// for writing; lost says that it cannot be known.
+func (t *tree) confirm(ctx context.Context) (open string, lost bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drain()
+	if t.changes.all || t.problem != "" {
+		if t.latest.lost {
+			return "", true
+		}
+		l, err := t.scan(ctx, func(string) bool { return true })
+		if err != nil {
+			return "", true
+		}
+		if len(l.open) > 0 {
+			return l.open[0], false
+		}
+		return "", false
+	}
+	for p := range t.changes.paths {
+		if t.checkOpen(p) {
+			return p, false
+		}
+	}
+	return "", false
 }

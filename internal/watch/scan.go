@@ -72,11 +72,12 @@ type scanner struct {
 	found func(p string)      // told of each file and folder; nil: nobody
 	look  *look               // nil: only watch
 
-	err     error // that ended the walk
-	limit   error // why no more watches can be had
-	missing int   // folders without a watch
-	all     int   // folders
-	names   map[string]bool
+	err     error           // that ended the walk
+	limit   error           // why no more watches can be had
+	missing int             // folders without a watch
+	all     int             // folders
+	ignored int             // entries that the rules leave out
+	names   map[string]bool // of files
 }
 
 // scan looks through the tree, and watches what is not watched. check says which
@@ -98,6 +99,7 @@ func (t *tree) scan(ctx context.Context, check func(p string) bool) (*look, erro
 			delete(t.marks, p) // no file, or gone
 		}
 	}
+	t.book.ignored = s.ignored
 	switch {
 	case t.file == nil: // listen has said why
 	case s.limit != nil && errors.Is(s.limit, unix.ENOSPC):
@@ -170,13 +172,19 @@ func (s *scanner) entry(n *node, dir int, name, p string, depth int, h hash.Hash
 	if s.look != nil && s.t.marker != "" && p == s.t.marker {
 		s.look.marker = time.Unix(st.Ctim.Unix())
 	}
-	if s.t.filtered(p) {
+	kind := st.Mode & unix.S_IFMT
+	if s.t.filtered(p, kind == unix.S_IFDIR) {
+		if s.t.only == "" && p != s.t.marker {
+			s.ignored++
+		}
+		if s.look != nil && kind == unix.S_IFREG {
+			s.names[p] = true
+		}
 		return false
 	}
 	if s.found != nil {
 		s.found(p)
 	}
-	kind := st.Mode & unix.S_IFMT
 	sign(h, name, &st)
 	if kind == unix.S_IFDIR {
 		return s.child(n, dir, name, p, depth+1)

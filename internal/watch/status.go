@@ -39,8 +39,9 @@ type Status struct {
 	Incomplete string `json:"incomplete,omitempty"`
 	// Guessing says that who writes to a file is known from events alone.
 	Guessing bool  `json:"guessing,omitempty"`
-	Folders  int   `json:"folders"` // that are watched
-	Changed  int   `json:"changed"` // paths, since the last release
+	Folders  int   `json:"folders"`           // that are watched
+	Ignored  int   `json:"ignored,omitempty"` // files, and folders with all in them, that are left out
+	Changed  int   `json:"changed"`           // paths, since the last release
 	Last     *Last `json:"last,omitempty"`
 
 	Events    int `json:"events"`
@@ -75,6 +76,9 @@ func (s *Status) String() string {
 	}
 	if s.Changed > 0 {
 		line += fmt.Sprintf(", %d changed", s.Changed)
+	}
+	if s.Ignored > 0 {
+		line += fmt.Sprintf(", %d ignored", s.Ignored)
 	}
 	if s.Marker != "" {
 		line += ", publishes when " + s.Marker + " is touched"
@@ -129,7 +133,7 @@ func (w *Watch) count(s *Status) {
 	for _, nodes := range t.byWD {
 		s.Folders += len(nodes)
 	}
-	s.Incomplete, s.Guessing = t.problem, t.guessed
+	s.Incomplete, s.Guessing, s.Ignored = t.problem, t.guessed, t.book.ignored
 }
 
 // show sets the state that is shown.

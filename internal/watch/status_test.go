@@ -13,6 +13,7 @@ func TestStatusInWords(t *testing.T) {
 		"waiting since 03:04:05 for a/b, which is open for writing (and 2 more), 1 changed": {State: Waiting, Since: at, WaitingFor: "a/b", Others: 2, Changed: 1},
 		"watching, 3 changed, publishes when .publish is touched":                           {State: Watching, Changed: 3, Marker: ".publish"},
 		"held since 03:04:05: bad name; incomplete: too few watches":                        {State: Held, Since: at, Problem: "bad name", Incomplete: "too few watches"},
+		"watching, 2 ignored": {State: Watching, Ignored: 2},
 	} {
 		if got := s.String(); got != want {
 			t.Errorf("%q, want %q", got, want)

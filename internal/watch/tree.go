@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path"
@@ -60,6 +59,7 @@ type tree struct {
 	byWD   map[int32][]*node
 	anchor int32 // watch of the folder that the path lies in
 
+	book    rulebook
 	marks   map[string]mark
 	moved   []movedMarks
 	changes changes
@@ -86,6 +86,7 @@ type news struct {
 	lost   bool // events were lost, or something was unmounted
 	marked bool // the marker was touched
 	closed bool // the awaited file was closed, or is gone
+	rules  bool // the rules may have changed
 }
 
 func newTree(path, marker string, sys *system, poke func()) *tree {
@@ -114,13 +115,17 @@ func (t *tree) there() bool {
 }
 
 // filtered is the one place that says what of the tree is not published, and of
-// no interest: path is slash-separated and below the root.
-func (t *tree) filtered(path string) bool {
-	return t.only != "" && path != t.only || t.marker != "" && path == t.marker
+// no interest: path is slash-separated and below the root. Of a folder it says
+// that of all that is below it.
+func (t *tree) filtered(path string, folder bool) bool {
+	if t.only != "" {
+		return path != t.only || path == t.marker
+	}
+	return t.marker != "" && path == t.marker || t.book.leavesOut(path, folder)
 }
 
-// leaveOut is filtered for who publishes: the source of a single file is that
-// file alone.
+// leaveOut is filtered for who publishes, and knows the rules: the source of a
+// single file is that file alone.
 func (t *tree) leaveOut(path string) bool { return t.marker != "" && path == t.marker }
 
 // listen opens inotify, if it is not open.
@@ -302,7 +307,7 @@ func (t *tree) look() (changed bool, err error) {
 	}
 	known := t.folder != ""
 	t.unwatch()
-	t.folder, t.only, t.ino = folder, only, ino
+	t.folder, t.only, t.ino, t.book.rules = folder, only, ino, nil
 	t.root = &node{wd: none}
 	t.changes.all = true // who writes to its files is not known
 	if known {
@@ -327,32 +332,6 @@ func (t *tree) watchAnchor() {
 	t.anchor = wd
 }
 
-// stillOpen says whether somebody writes to the file of that path. When that
-// ends there are news.
-func (t *tree) stillOpen(p string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drain()
-	t.awaited = p
-	return t.checkOpen(p)
-}
-
-func (t *tree) checkOpen(p string) bool {
-	if t.root == nil || t.filtered(p) {
-		return false
-	}
-	dir, err := t.openFolder(path.Dir(p))
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(dir) }()
-	var st unix.Stat_t
-	if unix.Fstatat(dir, path.Base(p), &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return false
-	}
-	return t.openForWriting(dir, path.Base(p), p, st.Nlink)
-}
-
 // openFolder opens a folder of the tree, without following a symlink on the
 // way.
 func (t *tree) openFolder(rel string) (int, error) {
@@ -369,31 +348,4 @@ func (t *tree) openFolder(rel string) (int, error) {
 		fd = next
 	}
 	return fd, nil
-}
-
-// confirm says which file of those that have changed since the last scan is open
-// for writing; lost says that it cannot be known.
-func (t *tree) confirm(ctx context.Context) (open string, lost bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drain()
-	if t.changes.all || t.problem != "" {
-		if t.latest.lost {
-			return "", true
-		}
-		l, err := t.scan(ctx, func(string) bool { return true })
-		if err != nil {
-			return "", true
-		}
-		if len(l.open) > 0 {
-			return l.open[0], false
-		}
-		return "", false
-	}
-	for p := range t.changes.paths {
-		if t.checkOpen(p) {
-			return p, false
-		}
-	}
-	return "", false
 }

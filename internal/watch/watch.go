@@ -1,12 +1,13 @@
 // Package watch finds out when a folder, or a file, has changed and has come to
 // rest, so that it can be published.
 //
-// Four parts, each of which decides one thing:
+// Five parts, each of which decides one thing:
 //
 //	timing   when it is time to publish: pure, no clock of its own
 //	tree     what has changed: inotify, and the folders that are watched
 //	scan     what is there: lists the tree, and notices what no event told
 //	open     whether somebody still writes to a file
+//	rules    what is left out, of which none of them takes notice
 //
 // A Watch has the loop that connects them. It knows nothing of publishing but
 // the function that it is given.
@@ -38,6 +39,12 @@ type Config struct {
 	// made or touched when a change is complete. When it is set nothing else is
 	// a reason to publish.
 	Marker string
+	// Rules reads what is left out of the tree below a folder, and RulesFile is the
+	// name of the file there that it reads this from: it is called again when that
+	// file has changed, and before each try. nil: nothing is left out. Publish
+	// must go by the same rules.
+	Rules     func(dir string) (Rules, error)
+	RulesFile string
 	// Since is when the channel's newest release was made: a marker that was
 	// touched later is news.
 	Since time.Time
@@ -67,7 +74,7 @@ type Request struct {
 	// returned, and nothing published.
 	Confirm func() error
 	// LeaveOut says which paths, slash-separated and below Path, are not part
-	// of the release.
+	// of the release, besides those that the rules leave out.
 	LeaveOut func(path string) bool
 }
 
@@ -155,6 +162,7 @@ func New(cfg Config) (*Watch, error) {
 		said:   map[string]string{},
 	}
 	w.tree = newTree(cfg.Path, cfg.Marker, cfg.sys, w.poke)
+	w.tree.book = rulebook{file: cfg.RulesFile, read: cfg.Rules}
 	w.status = Status{Channel: cfg.Channel, Path: cfg.Path, State: Starting, Since: time.Now().UTC(), Marker: cfg.Marker, Paused: cfg.Paused}
 	return w, nil
 }
@@ -221,6 +229,9 @@ func (w *Watch) step(ctx context.Context, now time.Time) {
 	}
 	if news.closed {
 		w.waiting.next = now
+	}
+	if news.rules { // at once, for watches to be right, and no file be waited for in vain
+		w.nextScan, w.waiting.next = now, now
 	}
 	w.mu.Lock()
 	if w.force {
