@@ -24,7 +24,7 @@ func (c *catalog) Release(id string) (*serve.Release, error) {
 	if err != nil {
 		return nil, err
 	}
-	return served(rel), nil
+	return c.served(rel), nil
 }
 
 func (c *catalog) Named(name string) (*serve.Release, error) {
@@ -32,11 +32,12 @@ func (c *catalog) Named(name string) (*serve.Release, error) {
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	return served(rel), nil
+	return c.served(rel), nil
 }
 
-func served(rel *store.Release) *serve.Release {
-	return &serve.Release{ID: rel.ID, Manifest: rel.Manifest, Dir: rel.Dir, Complete: rel.Complete}
+func (c *catalog) served(rel *store.Release) *serve.Release {
+	return &serve.Release{ID: rel.ID, Manifest: rel.Manifest, Dir: rel.Dir, Complete: rel.Complete,
+		NoPack: func(base string) bool { return c.node.releases.noPack(rel.ID, base) }}
 }
 
 // PublicKey is the key that this node's releases are signed with: its own on a

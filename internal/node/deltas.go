@@ -24,6 +24,7 @@ func (j *job) patch(ctx context.Context, rel *store.Release, lay *layout.Layout,
 	if rel.Complete {
 		return nil
 	}
+	defer j.packsKnown.Store(true)
 	d, base := j.fitting(missingBytes(lay, ps))
 	if d == nil {
 		return nil
@@ -34,7 +35,10 @@ func (j *job) patch(ctx context.Context, rel *store.Release, lay *layout.Layout,
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err != nil || len(built.Bad) > 0 {
+	switch {
+	case errors.Is(err, errNoPack):
+		log.Info("no delta pack from this base is on its way; all that is missing is fetched")
+	case err != nil || len(built.Bad) > 0:
 		j.node.counters.badDeltas.Add(1)
 		log.Warn("a delta pack did not do; what it did not give is fetched", zap.Int("files", len(built.Files)), zap.Int("bad_files", len(built.Bad)), zap.Error(errors.Join(err, built.Why)))
 	}
@@ -75,6 +79,7 @@ func (j *job) patchFrom(ctx context.Context, rel, base *store.Release, lay *layo
 	if err != nil {
 		return &delta.Built{}, err
 	}
+	j.packsKnown.Store(true)
 	j.node.tell(j.m.Channel)
 	j.setState(stateDelta)
 	if err := p.fetch(ctx); err != nil {

@@ -141,7 +141,7 @@ func (n *Node) ownMagnet(res *publish.Result) {
 	}
 	rel, err := n.store.Release(res.ID)
 	if err == nil {
-		res.Magnet, err = n.server.Magnet(served(rel), n.base())
+		res.Magnet, err = n.server.Magnet((&catalog{n}).served(rel), n.base())
 	}
 	if err != nil {
 		n.log.Warn("the release's magnet link cannot be made", zap.String("release", res.ID), zap.Error(err))

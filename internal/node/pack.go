@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,9 +106,14 @@ const (
 	seedPackPatience = 30 * time.Second
 	leafPackPatience = 5 * time.Second
 	packTick         = 200 * time.Millisecond
+	// askTick is how often a leaf asks whether a pack is on its way.
+	askTick = time.Second
 )
 
-var errPackStalled = errors.New("nothing of it came for a while")
+var (
+	errPackStalled = errors.New("nothing of it came for a while")
+	errNoPack      = errors.New("it is on its way to no seed")
+)
 
 // fetch waits until the pack is whole.
 func (p *pack) fetch(ctx context.Context) error {
@@ -116,14 +123,54 @@ func (p *pack) fetch(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	if p.job.node.role == config.RoleSeed {
+	switch p.job.node.role {
+	case config.RoleSeed:
 		g.Go(func() error { return ignoreCancel(p.download(ctx)) })
+	case config.RoleLeaf:
+		g.Go(func() error { return p.ask(ctx) })
 	}
 	g.Go(func() error {
 		defer stop()
 		return p.wait(ctx)
 	})
 	return g.Wait()
+}
+
+// ask returns errNoPack once all that this leaf follows say that the pack comes to
+// none of them, as with a base that they do not have. It asks while nothing has
+// come.
+func (p *pack) ask(ctx context.Context) error {
+	next := time.NewTimer(packTick) // where there is a pack it begins to come before that
+	defer next.Stop()
+	for whole := p.torrent.Left(); ; next.Reset(askTick) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-next.C:
+		}
+		if p.torrent.Left() != whole {
+			return nil
+		}
+		if p.refused(ctx) {
+			return errNoPack
+		}
+	}
+}
+
+// refused says whether all that are followed answer that they do not have the
+// pack and will not. One that may get it says so, and one that has it too.
+func (p *pack) refused(ctx context.Context) bool {
+	asked := 0
+	for _, f := range p.job.node.upstreams() {
+		if f.spare.Load() {
+			continue
+		}
+		if _, err := f.client.Pack(ctx, p.job.id, p.delta.Base, 1); !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		asked++
+	}
+	return asked > 0
 }
 
 func (p *pack) wait(ctx context.Context) error {
@@ -234,6 +281,14 @@ func (j *job) movePacks() (moved func(*store.Release), done func(), err error) {
 			p.pieces.SetDir(filepath.Dir(p.file))
 		}
 	}, done, nil
+}
+
+// noPack says that a release is fetched here without the pack from a base.
+func (k *keeper) noPack(id, base string) bool {
+	k.mu.Lock()
+	j := k.jobs[id]
+	k.mu.Unlock()
+	return j != nil && j.packsKnown.Load() && !slices.ContainsFunc(j.listPacks(), func(p *pack) bool { return p.delta.Base == base })
 }
 
 func (j *job) listPacks() []*pack {

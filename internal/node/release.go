@@ -63,6 +63,8 @@ type job struct {
 	state    atomic.Value // string
 	problem  atomic.Value // string: the last error
 
+	packsKnown atomic.Bool // packs has all that will be there
+
 	adopted []int // files that were put in place whole; belongs to the goroutine
 
 	mu         sync.Mutex

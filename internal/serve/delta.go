@@ -20,6 +20,11 @@ func (s *Server) serveDelta(w *response, r *http.Request, rel *Release, rest str
 		return
 	}
 	if !rel.Complete && !s.havePack(rel, base) {
+		if rel.NoPack != nil && rel.NoPack(base) {
+			// A leaf that waits for it need not.
+			w.fail(http.StatusNotFound, "this node fetches the release without that delta pack")
+			return
+		}
 		s.notYet(w, "this node is still fetching the release")
 		return
 	}

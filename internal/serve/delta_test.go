@@ -25,6 +25,15 @@ func TestDeltaAtMost(t *testing.T) {
 	if r := ask(s, "GET", path); r.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a pack that may not be whole: %d", r.StatusCode)
 	}
+	rel.NoPack = func(b string) bool { return b == base }
+	if r := ask(s, "GET", path); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a pack that will not come: %d", r.StatusCode)
+	}
+	rel.NoPack = func(string) bool { return false }
+	if r := ask(s, "GET", path); r.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a pack that may come: %d", r.StatusCode)
+	}
+	rel.NoPack = func(string) bool { return true } // which does not hold for one that is here
 	put(t, file+".torrent", []byte("d4:infodee"))
 	for most, want := range map[string]int{"": 200, "9": 413, "10": 200, "x": 200, "-1": 413, "99999999999999999999": 200} {
 		var header []string

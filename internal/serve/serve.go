@@ -58,6 +58,9 @@ type Release struct {
 	Dir string
 	// Complete says that all content is there and verified.
 	Complete bool
+	// NoPack says, while the release is fetched, that its delta pack from a base is
+	// neither here nor on its way. nil: that is not known.
+	NoPack func(base string) bool
 }
 
 // Config is what a Server is made from. Only Catalog must be set; a zero
