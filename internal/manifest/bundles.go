@@ -9,32 +9,50 @@ import (
 const (
 	// MaxBundles is the longest blob, in bytes: one bundle of any size fits.
 	MaxBundles = MaxBundle + 1<<20
-	// maxBundles is how many there may be.
+	// maxBundles is how many there may be, with the packs.
 	maxBundles = 64
 )
 
 // EncodeBundles puts bundles into one blob, each behind its length (4 bytes, big
 // endian). Releases of several channels can have the same content, and so the
-// same torrent, of which peers ask for the documents. Those that do not fit any
-// more are left out.
-func EncodeBundles(bundles []*Bundle) ([]byte, error) {
+// same torrent, of which peers ask for the documents. Packs come last: who does
+// not know of them has found its bundle before. Those that do not fit any more
+// are left out.
+func EncodeBundles(bundles []*Bundle, packs ...*Pack) ([]byte, error) {
 	var out []byte
+	parts := 0
+	add := func(data []byte) bool {
+		if parts == maxBundles || len(out)+4+len(data) > MaxBundles {
+			return false
+		}
+		parts++
+		out = binary.BigEndian.AppendUint32(out, uint32(len(data)))
+		out = append(out, data...)
+		return true
+	}
 	for _, b := range bundles[:min(len(bundles), maxBundles)] {
 		data, err := b.Encode()
 		if err != nil {
 			return nil, err
 		}
-		if len(out)+4+len(data) > MaxBundles {
+		if !add(data) {
 			break
 		}
-		out = binary.BigEndian.AppendUint32(out, uint32(len(data)))
-		out = append(out, data...)
+	}
+	for _, p := range packs {
+		data, err := p.encode()
+		if err != nil {
+			return nil, err
+		}
+		if !add(data) {
+			break
+		}
 	}
 	return out, nil
 }
 
 // SplitBundles takes apart what EncodeBundles has put together, without reading
-// the bundles: each may be another peer's lie. Errors wrap ErrMalformed.
+// the bundles and packs: each may be another peer's lie. Errors wrap ErrMalformed.
 func SplitBundles(data []byte) ([][]byte, error) {
 	var out [][]byte
 	for len(data) > 0 {

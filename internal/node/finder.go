@@ -34,6 +34,7 @@ type finder struct {
 	book *peerbook.Book
 
 	heard atomic.Int64 // releases taken up from what nodes of the zone said
+	packs atomic.Int64 // bytes of delta packs that came with peers' documents
 	unfit atomic.Int64 // answers of peers about a release that did not belong to it
 
 	mu         sync.Mutex

@@ -191,6 +191,9 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 	}
 	h.log.Debug("heard of a release", zap.Uint64("serial", news.item.Serial), zap.Stringer("from", news.from))
 	l := &lead{item: news.item, key: func([]byte) (manifest.PublicKey, error) { return h.key, nil }}
+	if base, ok := n.store.Live(h.channel); ok {
+		l.base, l.maxPack = base, int64(n.cfg.Load().Inline)
+	}
 	cfg := swarm.InfoConfig{
 		PeerID: n.peerID, Port: n.peerPort, Encryption: n.encryption, AllowPeer: n.fence.Allows, Zone: n.fence.Name(),
 		KeptOut: n.fence.KeptOut, Dial: dialPeers(n.peers), Version: "distd " + n.version, Log: n.log.Named("swarm"),
@@ -220,6 +223,10 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 	if _, err := l.take(info); err != nil {
 		return err
 	}
+	if len(l.papers.pack) > 0 {
+		h.f.packs.Add(int64(len(l.papers.pack)))
+		h.log.Debug("a delta pack came with the documents from a peer", zap.Uint64("serial", l.item.Serial), zap.String("base", l.papers.packBase), zap.Int("bytes", len(l.papers.pack)))
+	}
 	if err := n.takeUp(ctx, h.f.log, h.key, false, l.pointer, l.papers); err != nil {
 		return err
 	}
@@ -232,6 +239,8 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 func (n *Node) documents(infoHash [20]byte) ([]byte, error) {
 	want := hex.EncodeToString(infoHash[:])
 	var bundles []*manifest.Bundle
+	var packs []*manifest.Pack
+	room := int64(n.cfg.Load().Inline) // for the packs of all of them
 	for _, channel := range n.store.Channels() {
 		data, sig, p, err := n.store.Pointer(channel)
 		if err != nil || p.InfoHash != want {
@@ -249,9 +258,13 @@ func (n *Node) documents(infoHash [20]byte) ([]byte, error) {
 			return nil, err
 		}
 		bundles = append(bundles, b)
+		for _, p := range smallPacks(rel, room) {
+			packs = append(packs, p)
+			room -= int64(len(p.Data))
+		}
 	}
 	if len(bundles) == 0 {
 		return nil, errors.New("it is the newest release of no channel")
 	}
-	return manifest.EncodeBundles(bundles)
+	return manifest.EncodeBundles(bundles, packs...)
 }

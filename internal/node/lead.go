@@ -15,6 +15,10 @@ type lead struct {
 	item *manifest.Item
 	// key is the one that must have made a signature, the text of a .minisig file.
 	key func(sig []byte) (manifest.PublicKey, error)
+	// base is the release from which a delta pack is of use, of at most so many
+	// bytes, when it comes along; "" for none.
+	base    string
+	maxPack int64
 
 	// What check has found, verified by key and item; nil before, and for good where
 	// the item names no manifest.
@@ -47,11 +51,26 @@ func (l *lead) check(data []byte) error {
 			e = l.open(b)
 		}
 		if e == nil {
+			l.packAmong(parts)
 			return nil
 		}
 		err = e
 	}
 	return err
+}
+
+// packAmong takes over the pack that came with the papers. Whether it is good is
+// found out where the release is staged, as with one from an upstream.
+func (l *lead) packAmong(parts [][]byte) {
+	if l.base == "" {
+		return
+	}
+	for _, part := range parts {
+		if p, ok := manifest.DecodePack(part); ok && p.Release == l.pointer.Manifest && p.Base == l.base && int64(len(p.Data)) <= l.maxPack {
+			l.papers.pack, l.papers.packBase = p.Data, p.Base
+			return
+		}
+	}
 }
 
 // open takes over the papers of one bundle if they are what the item points at.

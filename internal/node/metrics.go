@@ -24,7 +24,7 @@ var (
 	descReused   = prometheus.NewDesc("distd_release_reused_bytes_total", "Bytes of a release in files that other releases on this disk had.", perRelease, nil)
 	descDelta    = prometheus.NewDesc("distd_release_delta_bytes_total", "Bytes of a release's delta packs that were fetched.", perRelease, nil)
 	descBadDelta = prometheus.NewDesc("distd_delta_failures_total", "Delta packs that did not give what they should; the rest was fetched.", nil, nil)
-	descDocs     = prometheus.NewDesc("distd_document_bytes_total", "Bytes of releases' documents that came from upstreams, by the form in which they came.", []string{"form"}, nil)
+	descDocs     = prometheus.NewDesc("distd_document_bytes_total", "Bytes of releases' documents that came from upstreams, and of delta packs from peers, by the form in which they came.", []string{"form"}, nil)
 	descBadDocs  = prometheus.NewDesc("distd_documents_refused_total", "Short forms of documents that were not good; a longer one was fetched.", nil, nil)
 	descSent     = prometheus.NewDesc("distd_release_sent_bytes_total", "Bytes of a release that were sent to peers.", perRelease, nil)
 	descWasted   = prometheus.NewDesc("distd_release_wasted_bytes_total", "Bytes of a release that were received in vain.", perRelease, nil)
@@ -108,7 +108,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(descRefused, n.counters.refused.Load())
 	count(descExpired, n.counters.expired.Load())
 	count(descBadDelta, n.counters.badDeltas.Load())
-	for form, bytes := range map[string]int64{"difference": s.Documents.Difference, "packed": s.Documents.Packed, "plain": s.Documents.Plain, "pack": s.Documents.Pack} {
+	for form, bytes := range map[string]int64{"difference": s.Documents.Difference, "packed": s.Documents.Packed, "plain": s.Documents.Plain, "pack": s.Documents.Pack, "pack_from_peers": s.Documents.PeerPack} {
 		count(descDocs, bytes, form)
 	}
 	count(descBadDocs, s.Documents.Refused)

@@ -153,6 +153,27 @@ func (n *Node) placePack(rel *store.Release, got *papers) {
 	n.inlined.Store(rel.ID, d.Size)
 }
 
+// smallPacks are the release's delta packs that are here whole and have together
+// at most so many bytes, those from its newest bases first.
+func smallPacks(rel *store.Release, most int64) (out []*manifest.Pack) {
+	for i := range rel.Manifest.Deltas {
+		d := &rel.Manifest.Deltas[i]
+		if d.Size > most {
+			continue
+		}
+		// The torrent is written when the pack is whole. A file that is not as it was
+		// is of no use to a peer.
+		if _, err := os.Lstat(rel.DeltaFile(d.Base) + torrentSuffix); err != nil {
+			continue
+		}
+		if b, err := os.ReadFile(rel.DeltaFile(d.Base)); err == nil && isPack(d, b) {
+			out = append(out, &manifest.Pack{Release: rel.ID, Base: d.Base, Data: b})
+			most -= d.Size
+		}
+	}
+	return out
+}
+
 // isPack says whether the bytes are those of the pack that the manifest names.
 func isPack(d *manifest.Delta, pack []byte) bool {
 	if int64(len(pack)) != d.Size {

@@ -228,19 +228,24 @@ func newest(last map[string]tracker.Status, more []tracker.Status) {
 
 // TrafficStatus is what a node has fetched from upstreams of releases' documents,
 // in bytes of the answers: as the difference from those of another release,
-// packed, and as they are; and the delta packs that came with them. Refused are
-// answers that were not what had been asked for.
+// packed, and as they are; and the delta packs that came with them, and with those
+// from peers. Refused are answers that were not what had been asked for.
 type TrafficStatus struct {
 	Difference int64 `json:"difference_bytes"`
 	Packed     int64 `json:"packed_bytes"`
 	Plain      int64 `json:"plain_bytes"`
 	Pack       int64 `json:"pack_bytes"`
+	PeerPack   int64 `json:"peer_pack_bytes"`
 	Refused    int64 `json:"refused"`
 }
 
 func (n *Node) documentTraffic() TrafficStatus {
 	t := &n.traffic
-	return TrafficStatus{t.Difference.Load(), t.Packed.Load(), t.Plain.Load(), t.Pack.Load(), t.Refused.Load()}
+	s := TrafficStatus{Difference: t.Difference.Load(), Packed: t.Packed.Load(), Plain: t.Plain.Load(), Pack: t.Pack.Load(), Refused: t.Refused.Load()}
+	if n.finder != nil {
+		s.PeerPack = n.finder.packs.Load()
+	}
+	return s
 }
 
 // describe adds what the pack has brought and sent to that of its release.
