@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
@@ -19,7 +20,8 @@ func rollbackCommand() *cli.Command {
 			"distd rollback -local -channel=web                                  on a seed or leaf: this node only",
 		Description: "On the master's folder the content of an earlier release is published again under a new serial. Nodes\n" +
 			"that keep it need not fetch it, and their hooks run as for any release. Without -to it is the newest\n" +
-			"release that is older than the present content and was not taken back itself.\n\n" +
+			"release that is older than the present content and was not taken back itself. Where a folder is watched\n" +
+			"for the channel that is paused, until `distd watch resume`.\n\n" +
 			"With -local the node's previous release is live again until its next release comes; no hook runs.",
 		Flags: []cli.Flag{
 			dirFlag("the node's `FOLDER`"),
@@ -53,6 +55,9 @@ func runRollback(ctx context.Context, cmd *cli.Command) error {
 	}
 	printf(cmd, "%s channel %s from release %d to the content of %d (%s, %s), which %s published as release %d\n",
 		did, res.Channel, res.From, res.To, res.Name, humanize.IBytes(uint64(res.Size)), is, res.Serial)
+	if res.Note != "" {
+		_, _ = fmt.Fprintf(cmd.Root().ErrWriter, "note: %s\n", res.Note)
+	}
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (n *Node) Watch(req WatchRequest) ([]watch.Status, error) {
 		if err := n.actOn(w, req.Action); err != nil {
 			return nil, err
 		}
-		out = append(out, w.Status())
+		out = append(out, n.statusOf(w))
 	}
 	return out, nil
 }
@@ -68,7 +68,7 @@ func (n *Node) actOn(w *watch.Watch, action string) error {
 	case WatchPause, WatchResume:
 		paused := action == WatchPause
 		// A pause that cannot be kept would end with the next restart, unseen.
-		if err := n.watches.memory.change(channel, func(r *watchRecord) { r.Paused = paused }); err != nil {
+		if err := n.watches.memory.pause(channel, paused, ""); err != nil {
 			return fmt.Errorf("%s: %w", action, err)
 		}
 		if paused {

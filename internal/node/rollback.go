@@ -37,17 +37,28 @@ func (n *Node) Rollback(ctx context.Context, channel string, to uint64, dry bool
 	if n.role != config.RoleMaster {
 		return nil, notMaster("this node is a " + n.role)
 	}
-	n.publishMu.Lock()
-	defer n.publishMu.Unlock()
 	o, err := PublishOptions(n.cfg.Load(), PublishRequest{Channel: channel})
 	if err != nil {
 		return nil, err
 	}
 	o.Log = n.log.Named("publish")
-	res, err := publish.Rollback(ctx, n.store, n.signing, channel, to, dry, o)
-	if err != nil || dry {
-		return res, err
+	var note string
+	undo := func() error { return nil }
+	if !dry { // before the lock, which a release from the folder may have or wait for
+		if note, undo, err = n.hold(channel); err != nil {
+			return nil, err
+		}
 	}
+	n.publishMu.Lock()
+	defer n.publishMu.Unlock()
+	res, err := publish.Rollback(ctx, n.store, n.signing, channel, to, dry, o)
+	if err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	if dry {
+		return res, nil
+	}
+	res.Note = note
 	n.log.Warn("rolled back by the operator", zap.String("channel", channel), zap.Uint64("from", res.From), zap.Uint64("to", res.To), zap.Uint64("serial", res.Serial))
 	n.published(ctx, channel, res.ID)
 	return res, nil
@@ -71,7 +82,12 @@ func RollbackAlone(ctx context.Context, dir, channel string, to uint64, dry bool
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
-	return publish.Rollback(ctx, st, key, channel, to, dry, o)
+	if res, err = publish.Rollback(ctx, st, key, channel, to, dry, o); err == nil && !dry {
+		if res.Note, err = holdAlone(st.Dir(), channel); err != nil {
+			err = fmt.Errorf("rolled back to the content of %d as release %d, but the channel's watch could not be paused: %w", res.To, res.Serial, err)
+		}
+	}
+	return res, err
 }
 
 // rollbackLocal makes the channel's previous release live on this node.

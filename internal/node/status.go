@@ -113,7 +113,7 @@ type counters struct {
 // Status returns the node's state as of now.
 func (n *Node) Status() *Status {
 	s := &Status{Role: n.role, Version: n.version, Uptime: n.uptime().Seconds(), Dir: n.store.Dir(), Ready: true,
-		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(), Watches: n.watches.status(),
+		Channels: []ChannelStatus{}, Releases: []ReleaseStatus{}, Trackers: n.trackerStates(), Limits: n.Limits(), Paths: n.paths.totals(), Watches: n.watchStatus(),
 		Zone: n.fence.Name(), ZoneNet: n.fence.Nets(), KeptOut: n.fence.Counts(), Documents: n.documentTraffic()}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Problem = false, err.Error()

@@ -24,12 +24,62 @@ type watches struct {
 	memory watchMemory
 }
 
-func (ws *watches) status() []watch.Status {
+func (n *Node) watchStatus() []watch.Status {
 	var out []watch.Status
-	for _, w := range ws.list {
-		out = append(out, w.Status())
+	for _, w := range n.watches.list {
+		out = append(out, n.statusOf(w))
 	}
 	return out
+}
+
+// statusOf is what a watch says, and whether the newest release is from it.
+func (n *Node) statusOf(w *watch.Watch) watch.Status {
+	s := w.Status()
+	last := n.watches.memory.serial(s.Channel)
+	if _, _, p, err := n.store.Pointer(s.Channel); err == nil && last > 0 && p.Serial > last {
+		s.Newest = p.Serial
+	}
+	return s
+}
+
+// hold pauses the watch of a channel for a rollback: what is in its folder is what
+// is not wanted. It returns what to tell the operator, "" where nothing is watched,
+// and how to undo it.
+func (n *Node) hold(channel string) (note string, undo func() error, err error) {
+	for _, w := range n.watches.list {
+		s := w.Status()
+		if s.Channel != channel || s.Paused {
+			continue
+		}
+		const because = "by a rollback"
+		if err := n.watches.memory.pause(channel, true, because); err != nil {
+			return "", nil, fmt.Errorf("pause the watch of %s: %w", s.Path, err)
+		}
+		w.Hold(because)
+		undo = func() error {
+			w.Resume()
+			return n.watches.memory.pause(channel, false, "")
+		}
+		return pausedNote(channel, s.Path), undo, nil
+	}
+	return "", func() error { return nil }, nil
+}
+
+func pausedNote(channel, path string) string {
+	return fmt.Sprintf("%s is no longer published by itself, as the next change would bring back what is there; when it is mended: distd watch resume %s", path, channel)
+}
+
+// holdAlone is hold in a folder on which no master runs.
+func holdAlone(dir, channel string) (note string, err error) {
+	m := watchMemory{file: filepath.Join(dir, controlDir, "watch.json")}
+	if err := m.load(); err != nil {
+		return "", err
+	}
+	rec := m.records[channel]
+	if rec == nil || rec.Paused {
+		return "", nil
+	}
+	return pausedNote(channel, rec.Path), m.pause(channel, true, "by a rollback")
 }
 
 // addWatches makes a watch of each path that the configuration names.
@@ -46,7 +96,7 @@ func (n *Node) addWatches(cfg *config.Config) error {
 	for _, l := range lines {
 		rec := n.watches.memory.of(l)
 		wc := watch.Config{
-			Channel: l.Channel, Path: l.Path, Paused: rec.Paused, Marker: cfg.WatchMarker,
+			Channel: l.Channel, Path: l.Path, Paused: rec.Paused, PausedBecause: rec.PausedBecause, Marker: cfg.WatchMarker,
 			Settle: cfg.WatchSettle, MaxDelay: cfg.WatchMaxDelay, Rescan: cfg.WatchRescan,
 			Publish: n.publishWatched, Rules: watchRules, RulesFile: publish.IgnoreFile, Log: n.log.Named("watch"),
 		}
@@ -81,7 +131,7 @@ func (n *Node) publishWatched(ctx context.Context, r *watch.Request) (watch.Outc
 		return watch.Outcome{}, err
 	}
 	err = n.watches.memory.change(r.Channel, func(rec *watchRecord) {
-		rec.Digest = r.Digest
+		rec.Digest, rec.Serial = r.Digest, res.Serial
 		if res.Unchanged {
 			return
 		}
@@ -103,10 +153,13 @@ func (n *Node) publishWatched(ctx context.Context, r *watch.Request) (watch.Outc
 
 // watchRecord is what must be known of a channel's watch after a restart.
 type watchRecord struct {
-	Path     string            `json:"path"`
-	Digest   string            `json:"digest,omitempty"` // of the tree that was published last
-	Paused   bool              `json:"paused,omitempty"`
-	Triggers map[string]string `json:"triggers,omitempty"` // by release: why it was published
+	Path   string `json:"path"`
+	Digest string `json:"digest,omitempty"` // of the tree that was published last
+	Serial uint64 `json:"serial,omitempty"` // of its release
+	Paused bool   `json:"paused,omitempty"`
+	// PausedBecause says why, where it was not by `distd watch`.
+	PausedBecause string            `json:"paused_because,omitempty"`
+	Triggers      map[string]string `json:"triggers,omitempty"` // by release: why it was published
 }
 
 // watchMemory keeps the records of all watches in a file.
@@ -147,7 +200,7 @@ func (m *watchMemory) of(l config.WatchLine) watchRecord {
 		m.records[l.Channel] = rec
 	}
 	if rec.Path != l.Path {
-		rec.Path, rec.Digest = l.Path, ""
+		rec.Path, rec.Digest, rec.Serial = l.Path, "", 0
 	}
 	return *rec
 }
@@ -162,6 +215,22 @@ func (m *watchMemory) change(channel string, f func(*watchRecord)) error {
 		return err
 	}
 	return renameio.WriteFile(m.file, b, 0o600)
+}
+
+// pause keeps a pause, or its end.
+func (m *watchMemory) pause(channel string, paused bool, because string) error {
+	return m.change(channel, func(r *watchRecord) { r.Paused, r.PausedBecause = paused, because })
+}
+
+// serial is that of the release that a watch has made last, or found to have what
+// it watches; 0 when that is not known.
+func (m *watchMemory) serial(channel string) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if rec := m.records[channel]; rec != nil {
+		return rec.Serial
+	}
+	return 0
 }
 
 // trigger says why a release was published, "" when that was not by itself.

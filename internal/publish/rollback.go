@@ -35,6 +35,9 @@ type RolledBack struct {
 	ID      string `json:"id,omitempty"`
 	Size    int64  `json:"size"` // bytes
 	DryRun  bool   `json:"dry_run"`
+	// Note is what the operator should know besides, for those who call Rollback to
+	// fill in.
+	Note string `json:"note,omitempty"`
 }
 
 // Rollback makes the content of an earlier release of the channel its newest

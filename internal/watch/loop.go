@@ -177,7 +177,12 @@ func (w *Watch) attempt(ctx context.Context, now time.Time, why string) {
 
 // confirm is Request.Confirm.
 func (w *Watch) confirm(ctx context.Context) error {
+	w.mu.Lock()
+	stopped := w.stop
+	w.mu.Unlock()
 	switch open, lost := w.tree.confirm(ctx); {
+	case stopped:
+		return Later(errors.New("paused meanwhile"))
 	case open != "":
 		return Later(fmt.Errorf("%s is open for writing", open))
 	case lost:

@@ -27,7 +27,13 @@ type Status struct {
 	State   State     `json:"state"`
 	Since   time.Time `json:"since"` // when the state began
 	Paused  bool      `json:"paused"`
-	Marker  string    `json:"marker,omitempty"`
+	// PausedBecause says why, when that was not by itself the operator's wish.
+	PausedBecause string `json:"paused_because,omitempty"`
+	// Newest is the channel's newest release when it did not come from this watch:
+	// it was published by hand, or is a rollback. For those who show the status to
+	// fill in.
+	Newest uint64 `json:"newest_from_elsewhere,omitempty"`
+	Marker string `json:"marker,omitempty"`
 	// WaitingFor is the file that is open for writing, and Others how many are
 	// besides.
 	WaitingFor string `json:"waiting_for,omitempty"`
@@ -74,6 +80,9 @@ func (s *Status) String() string {
 			line += fmt.Sprintf(" (and %d more)", s.Others)
 		}
 	}
+	if s.State == Paused && s.PausedBecause != "" {
+		line += ", " + s.PausedBecause
+	}
 	if s.Changed > 0 {
 		line += fmt.Sprintf(", %d changed", s.Changed)
 	}
@@ -82,6 +91,9 @@ func (s *Status) String() string {
 	}
 	if s.Marker != "" {
 		line += ", publishes when " + s.Marker + " is touched"
+	}
+	if s.Newest > 0 {
+		line += fmt.Sprintf(", the newest release, %d, is not from here", s.Newest)
 	}
 	if s.Problem != "" {
 		line += ": " + s.Problem

@@ -14,6 +14,8 @@ func TestStatusInWords(t *testing.T) {
 		"watching, 3 changed, publishes when .publish is touched":                           {State: Watching, Changed: 3, Marker: ".publish"},
 		"held since 03:04:05: bad name; incomplete: too few watches":                        {State: Held, Since: at, Problem: "bad name", Incomplete: "too few watches"},
 		"watching, 2 ignored": {State: Watching, Ignored: 2},
+		"paused since 03:04:05, by the rollback to 4, 1 changed, the newest release, 9, is not from here": {State: Paused, Since: at, PausedBecause: "by the rollback to 4", Changed: 1, Newest: 9},
+		"paused since 03:04:05": {State: Paused, Since: at},
 	} {
 		if got := s.String(); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -52,6 +52,8 @@ type Config struct {
 	// "" for none. A tree that has it still is not published at the start.
 	Known  string
 	Paused bool // at the start
+	// PausedBecause is what was given to the Hold that made the pause.
+	PausedBecause string
 
 	// Publish publishes the tree. It is called by Run, one call at a time. An
 	// error that Later marks is followed by another try, any other one by
@@ -111,6 +113,7 @@ type Watch struct {
 	status Status
 	paused bool
 	force  bool // Now was called
+	stop   bool // Hold was called since the loop has looked at paused
 
 	// The rest belongs to the loop.
 	timing   timing
@@ -163,7 +166,7 @@ func New(cfg Config) (*Watch, error) {
 	}
 	w.tree = newTree(cfg.Path, cfg.Marker, cfg.sys, w.poke)
 	w.tree.book = rulebook{file: cfg.RulesFile, read: cfg.Rules}
-	w.status = Status{Channel: cfg.Channel, Path: cfg.Path, State: Starting, Since: time.Now().UTC(), Marker: cfg.Marker, Paused: cfg.Paused}
+	w.status = Status{Channel: cfg.Channel, Path: cfg.Path, State: Starting, Since: time.Now().UTC(), Marker: cfg.Marker, Paused: cfg.Paused, PausedBecause: cfg.PausedBecause}
 	return w, nil
 }
 
@@ -177,14 +180,33 @@ func (w *Watch) poke() {
 
 // Pause ends publishing until Resume. Changes are collected meanwhile; a
 // release that is being made is brought to its end.
-func (w *Watch) Pause() { w.setPaused(true) }
+func (w *Watch) Pause() { w.setPaused(true, "") }
+
+// Hold is Pause for a reason that the status names. A release that is being made,
+// and is not visible yet, is given up: it is made after the pause.
+func (w *Watch) Hold(because string) {
+	w.mu.Lock()
+	w.stop = true
+	w.mu.Unlock()
+	w.setPaused(true, because)
+}
 
 // Resume ends a pause.
-func (w *Watch) Resume() { w.setPaused(false) }
+func (w *Watch) Resume() { w.setPaused(false, "") }
 
-func (w *Watch) setPaused(p bool) {
+func (w *Watch) setPaused(p bool, because string) {
 	w.mu.Lock()
-	w.paused, w.status.Paused = p, p
+	w.paused, w.status.Paused, w.status.PausedBecause = p, p, because
+	// Who looks before the loop has come to it sees what was done.
+	switch s := w.status.State; {
+	case s == Publishing || s == Missing:
+	case p:
+		w.change(Paused, time.Now())
+	case s == Paused && w.status.Changed > 0:
+		w.change(Settling, time.Now())
+	case s == Paused:
+		w.change(Watching, time.Now())
+	}
 	w.mu.Unlock()
 	w.poke()
 }
@@ -194,6 +216,9 @@ func (w *Watch) setPaused(p bool) {
 func (w *Watch) Now() {
 	w.mu.Lock()
 	w.force = true
+	if s := w.status.State; s == Paused || s == Watching || s == Held {
+		w.change(Settling, time.Now())
+	}
 	w.mu.Unlock()
 	w.poke()
 }
@@ -239,6 +264,7 @@ func (w *Watch) step(ctx context.Context, now time.Time) {
 		w.waiting.next, w.force = now, false
 	}
 	paused := w.paused
+	w.stop = false
 	w.mu.Unlock()
 	there := w.tree.there()
 	if there && !now.Before(w.nextScan) {
