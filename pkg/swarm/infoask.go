@@ -15,6 +15,10 @@ const (
 	// may take on the average beyond that.
 	infoTimeout = 20 * time.Second
 	partTime    = 250 * time.Millisecond
+	// maxChatter is how many bytes a peer may send of what it was not asked for: of
+	// its pieces, of other peers.
+	maxChatter = 8 << 20
+	minMessage = 5 // bytes
 )
 
 // errNoProgress is a peer that talks of other things only, or is very slow.
@@ -45,12 +49,13 @@ func newInfoAsk(f *InfoFetch, peer netip.AddrPort, info, docs *sought, s *wire.S
 // run reads messages until the peer has brought what is missing, or will bring
 // no more. What it says of the content is passed over: nothing can be made of it
 // yet.
-func (a *infoAsk) run() error {
+func (a *infoAsk) run() (err error) {
 	defer func() {
 		for _, g := range []*gather{&a.info, &a.docs} {
 			if !g.over {
 				g.end(nil)
 			}
+			err = errors.Join(err, g.err)
 		}
 	}()
 	if err := a.hello(); err != nil {
@@ -58,7 +63,7 @@ func (a *infoAsk) run() error {
 	}
 	// Something must come, or the peer is of no use: news of pieces do not count.
 	began := time.Now()
-	progress, parts := began, 0
+	progress, parts, chatter := began, 0, 0
 	r := wire.NewReader(a.s.Conn, wire.ReaderConfig{
 		Limits: wire.Limits{Fast: a.s.Fast, Extensions: true, MaxExtended: maxExtended}, Timeout: infoTimeout,
 	})
@@ -77,12 +82,16 @@ func (a *infoAsk) run() error {
 				return err
 			}
 			if a.met && !a.info.open() && !a.docs.open() {
-				return errors.Join(a.info.err, a.docs.err)
+				return nil
 			}
 			if moved {
 				progress = time.Now()
 				parts++
+				continue
 			}
+		}
+		if chatter += minMessage + len(m.Data); chatter > maxChatter {
+			return errChatter
 		}
 		if now := time.Now(); now.Sub(progress) > infoTimeout || now.Sub(began) > infoTimeout+time.Duration(parts)*partTime {
 			return errNoProgress

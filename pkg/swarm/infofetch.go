@@ -39,9 +39,12 @@ type InfoConfig struct {
 	// release besides its content.
 	Documents bool
 	// CheckDocuments says whether a blob is that: an error means that the peer lied,
-	// and it is not asked again. It is called for one blob at a time. nil believes
-	// every peer.
+	// and it is asked again only after a while. It is called for one blob at a time.
+	// nil believes every peer.
 	CheckDocuments func([]byte) error
+	// OnRefused is called for each answer of a peer that is not what it was asked
+	// for; it must return soon. nil for nothing.
+	OnRefused func(peer netip.AddrPort, err error)
 	// MaxDocuments bounds the blob, in bytes (default 64 MiB).
 	MaxDocuments int64
 
@@ -62,6 +65,7 @@ type InfoFetch struct {
 	mu    sync.Mutex
 	peers map[netip.AddrPort]*infoPeer
 	order []*infoPeer
+	named map[netip.Addr]bool // in the log, for what they sent
 }
 
 // NewInfoFetch returns an InfoFetch that knows no peer yet.
@@ -71,13 +75,16 @@ func NewInfoFetch(c InfoConfig) (*InfoFetch, error) {
 	if c.CheckDocuments == nil {
 		c.CheckDocuments = func([]byte) error { return nil }
 	}
+	if c.OnRefused == nil {
+		c.OnRefused = func(netip.AddrPort, error) {}
+	}
 	e, err := New(Config{PeerID: c.PeerID, Port: c.Port, Encryption: c.Encryption, Secure: c.Secure, AllowPeer: c.AllowPeer, KeptOut: c.KeptOut, Zone: c.Zone,
 		Dial: c.Dial, Version: c.Version, Log: c.Log, HandshakeTimeout: c.HandshakeTimeout, DHTPort: c.DHTPort, OnDHTNode: c.OnDHTNode})
 	if err != nil {
 		return nil, err
 	}
 	return &InfoFetch{e: e, cfg: c, log: e.log.With(zap.String("infohash", hex.EncodeToString(c.InfoHash[:]))),
-		added: make(chan struct{}, 1), peers: map[netip.AddrPort]*infoPeer{}}, nil
+		added: make(chan struct{}, 1), peers: map[netip.AddrPort]*infoPeer{}, named: map[netip.Addr]bool{}}, nil
 }
 
 // infoAnswer is what became of asking a peer.

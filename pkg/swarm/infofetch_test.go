@@ -82,6 +82,7 @@ type fakeInfoPeer struct {
 	docs func(part int) []byte // nil: it is no distd
 	// asked counts the requests for documents, conns the handshakes.
 	asked, conns atomic.Int32
+	chatter      bool // it tells of its pieces without end
 }
 
 const fakeMeta, fakeDocs = 9, 8
@@ -121,6 +122,11 @@ func (p *fakeInfoPeer) serve(nc net.Conn) {
 		hello.M[wire.ExtDocs] = fakeDocs
 	}
 	_, _ = nc.Write(wire.AppendExtended(nil, 0, hello.Encode()))
+	for lot := bytes.Repeat([]byte{0, 0, 0, 5, byte(wire.Have), 0, 0, 0, 1}, 1000); p.chatter; {
+		if _, err := nc.Write(lot); err != nil {
+			return
+		}
+	}
 	r := wire.NewReader(s.Conn, wire.ReaderConfig{Limits: wire.Limits{Fast: true, Extensions: true}})
 	var m wire.Message
 	for r.Next(&m) == nil {

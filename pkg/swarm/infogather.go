@@ -27,6 +27,7 @@ var (
 	errNotThere  = errors.New("peer does not have it either")
 	errRefused   = errors.New("peer refuses a part")
 	errBadPart   = errors.New("what the peer sent was not asked for")
+	errChatter   = errors.New("peer sends much, and nothing of what it was asked for")
 	errElsewhere = errors.New("another peer is sending it")
 	errBadInfo   = errors.New("what the peer sent is not the torrent's info")
 	errBadDocs   = errors.New("what the peer sent are not the release's documents")
@@ -202,7 +203,7 @@ func (g *gather) part(m *wire.MetadataMsg) (bool, error) {
 		return true, nil
 	}
 	if g.parts[m.Piece] != nil {
-		return false, nil
+		return false, fmt.Errorf("%w: part %d of the %s a second time", errBadPart, m.Piece, g.of.name)
 	}
 	g.parts[m.Piece] = bytes.Clone(m.Data)
 	if len(g.parts) < wire.MetadataParts(g.size) {

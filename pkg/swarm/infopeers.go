@@ -7,14 +7,18 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"distd/pkg/swarm/wire"
 )
 
 const (
 	// maxInfoAsked is how many peers are asked at once. One that has not answered
-	// the dial for infoPatience does not count, so that dead addresses hold up
-	// nobody, within maxInfoDialled in all.
+	// the dial for infoPatience, or has not brought all in leadTime, does not count,
+	// so that dead addresses and slow peers hold up nobody, within maxInfoDialled in
+	// all and maxInfoAtAddr at one address, which may have any number of ports.
 	maxInfoAsked   = 4
 	maxInfoDialled = 16
+	maxInfoAtAddr  = 2
 	infoPatience   = 250 * time.Millisecond
 	// infoRetry is how long after a failure a peer is asked again, doubled each
 	// time; infoSoon is it for one that hangs up, as one does that has not yet
@@ -36,7 +40,6 @@ type infoPeer struct {
 	failures int
 	busy     bool
 	answered bool // the dial
-	liar     bool // sent documents that are others
 }
 
 // AddPeers makes addresses known, which are asked at once. One that failed before
@@ -110,6 +113,12 @@ func (f *InfoFetch) next(now time.Time) (best *infoPeer, wait time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	busy, asked := 0, 0
+	at := map[netip.Addr]int{}
+	for _, p := range f.order {
+		if p.busy {
+			at[p.ap.Addr()]++
+		}
+	}
 	var room time.Duration // until one that is being dialled does not count any more
 	sooner := func(d *time.Duration, n time.Duration) {
 		if *d == 0 || n < *d {
@@ -117,16 +126,20 @@ func (f *InfoFetch) next(now time.Time) (best *infoPeer, wait time.Duration) {
 		}
 	}
 	for _, p := range f.order {
-		switch patience := p.tried.Add(infoPatience).Sub(now); {
-		case p.liar:
-		case p.busy && (p.answered || patience > 0):
+		patience := infoPatience
+		if p.answered {
+			patience = leadTime
+		}
+		patience -= now.Sub(p.tried)
+		switch {
+		case p.busy && patience > 0:
 			asked++
 			busy++
-			if !p.answered {
-				sooner(&room, patience)
-			}
+			sooner(&room, patience)
 		case p.busy:
 			busy++
+		case at[p.ap.Addr()] >= maxInfoAtAddr && !p.ap.Addr().IsLoopback():
+			// One of those that are asked there will have ended before.
 		case !p.due.After(now):
 			if best == nil || p.failures < best.failures {
 				best = p
@@ -158,10 +171,19 @@ func (f *InfoFetch) ended(p *infoPeer, err error) {
 	p.busy = false
 	now := time.Now()
 	first := f.cfg.retry
+	if refused(err) {
+		f.cfg.OnRefused(p.ap, err)
+		if a := p.ap.Addr(); !f.named[a] {
+			f.named[a] = true
+			f.log.Warn("peer sent what is not the release's; others are asked before it, and what it sends further is counted", zap.Stringer("peer", p.ap), zap.Error(err))
+		}
+	}
 	switch {
 	case errors.Is(err, errBadDocs):
-		p.liar = true
-		f.log.Warn("peer sent documents that are not the release's; it is not asked again", zap.Stringer("peer", p.ap), zap.Error(err))
+		// Documents are large, and others lie no less the next time. But they may be
+		// those of an older release, and the peer will have the newer one later.
+		p.due = now.Add(maxInfoRetry)
+		p.failures++
 		return
 	case errors.Is(err, errElsewhere):
 		p.due = now.Add(min(first, sharedRetry))
@@ -172,6 +194,12 @@ func (f *InfoFetch) ended(p *infoPeer, err error) {
 	p.due = now.Add(min(first<<min(p.failures, 10), maxInfoRetry))
 	p.failures++
 	f.log.Debug("peer has not sent what is sought", zap.Stringer("peer", p.ap), zap.Int("failures", p.failures), zap.Error(err))
+}
+
+// refused says whether an error is one of what a peer sent, and not of the way
+// there or of what it does not have.
+func refused(err error) bool {
+	return errors.Is(err, errBadDocs) || errors.Is(err, errBadInfo) || errors.Is(err, errBadPart) || errors.Is(err, errChatter) || wire.IsProtocolError(err)
 }
 
 // release takes note that no peer is being asked any more.
