@@ -179,6 +179,7 @@ func (f *finder) note(ctx context.Context) error {
 	tick := time.NewTicker(noteEvery)
 	defer tick.Stop()
 	var log sourceLog
+	var refusals refusalLog
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,7 +187,9 @@ func (f *finder) note(ctx context.Context) error {
 		case <-tick.C:
 		}
 		f.noteNow()
-		log.update(f.log, f.node.sources(f.node.trackerStates()))
+		sources := f.node.sources(f.node.trackerStates())
+		log.update(f.log, sources)
+		refusals.update(f.log, sources, time.Now())
 	}
 }
 

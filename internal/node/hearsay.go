@@ -199,14 +199,7 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 		KeptOut: n.fence.KeptOut, Dial: dialPeers(n.peers), Version: "distd " + n.version, Log: n.log.Named("swarm"),
 	}
 	l.seek(&cfg)
-	check := cfg.CheckDocuments
-	cfg.CheckDocuments = func(data []byte) error {
-		err := check(data)
-		if err != nil {
-			h.f.unfit.Add(1)
-		}
-		return err
-	}
+	cfg.OnRefused = func(netip.AddrPort, error) { h.f.unfit.Add(1) }
 	fetch, err := swarm.NewInfoFetch(cfg)
 	if err != nil {
 		return err
@@ -214,9 +207,9 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 	if news.from.IsValid() {
 		fetch.AddPeers(swarm.SourceDHT, []netip.AddrPort{news.from}) // a distd has its DHT at the port of its peers
 	}
-	fetch.AddPeers("neighbours", n.engine.Neighbours())
-	defer h.f.watch(news.item.InfoHash, h.channel, 0, fetch.AddPeers)()
+	finding := start(ctx, func(ctx context.Context) error { return h.findPeers(ctx, news.item.InfoHash, fetch) })
 	info, _, err := fetch.RunBoth(ctx)
+	_ = finding.stop()
 	if err != nil {
 		return ignoreCancel(err)
 	}
@@ -232,6 +225,27 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 	}
 	h.f.heard.Add(1)
 	return nil
+}
+
+// lookAgain is how often peers of a release are looked for that nobody has given
+// yet. Where some were named, the ways to find more take their time, whoever named
+// them; and those that have it may have come later.
+const lookAgain = 30 * time.Second
+
+// findPeers makes peers known that may have the release, until ctx ends.
+func (h *hearsay) findPeers(ctx context.Context, infoHash [20]byte, fetch *swarm.InfoFetch) error {
+	for {
+		fetch.AddPeers("neighbours", h.f.node.engine.Neighbours())
+		stop := h.f.watch(infoHash, h.channel, 0, fetch.AddPeers)
+		select {
+		case <-ctx.Done():
+		case <-time.After(lookAgain):
+		}
+		stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
 // documents are the papers of all channels whose newest release has this

@@ -29,6 +29,8 @@ type SourceStatus struct {
 	Received uint64            `json:"packets_received,omitempty"`
 	Sent     uint64            `json:"packets_sent,omitempty"`
 	Refused  map[string]uint64 `json:"refused,omitempty"`
+	// RefusedOf is whose was refused last, by reason.
+	RefusedOf map[string]string `json:"refused_of,omitempty"`
 }
 
 // lately is how old the last sign of life of a source may be.
@@ -114,9 +116,12 @@ func (f *finder) describe(add func(SourceStatus)) {
 func (f *finder) describeDHT() SourceStatus {
 	s := f.dht.Stats()
 	out := SourceStatus{Name: swarm.SourceDHT, Alive: s.Good > 0 && time.Since(s.LastAnswer) < lately, Last: s.LastAnswer.UTC(),
-		Received: s.PacketsIn, Sent: s.PacketsOut, Refused: map[string]uint64{}}
+		Received: s.PacketsIn, Sent: s.PacketsOut, Refused: map[string]uint64{}, RefusedOf: map[string]string{}}
 	for why, count := range s.Refused {
 		out.Refused[string(why)] = count
+		if of := s.RefusedOf[why]; of.IsValid() {
+			out.RefusedOf[string(why)] = of.String()
+		}
 	}
 	for _, ap := range s.Nodes {
 		out.Nodes = append(out.Nodes, ap.String())

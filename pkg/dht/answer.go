@@ -21,7 +21,7 @@ func (n *Node) enqueue(m *message, from netip.AddrPort) {
 	select {
 	case n.queries <- query{m, from}:
 	default:
-		n.refused.add(Busy)
+		n.refused.add(Busy, from)
 	}
 }
 
@@ -73,7 +73,7 @@ func (n *Node) answer(q query) *message {
 		n.addItem(re, q)
 	case "announce_peer", "put":
 		if !n.tokens.valid(q.token, q.from.Addr(), n.now()) {
-			n.refused.add(BadToken)
+			n.refused.add(BadToken, q.from)
 			return failure(q, krpc.ErrorCodeProtocolError, "invalid token")
 		}
 		if q.query == "put" {
@@ -126,7 +126,7 @@ func (n *Node) takePeer(re *message, q query) *message {
 	}
 	fresh, ok := n.peers.add(q.target, peer, n.now())
 	if !ok {
-		n.refused.add(Full)
+		n.refused.add(Full, q.from)
 		return failure(q, krpc.ErrorCodeServerError, "no room for more peers")
 	}
 	if fresh {
@@ -155,7 +155,7 @@ var refusals = []refusedItem{
 func (n *Node) takePut(re *message, q query) *message {
 	if err := n.store(q); err != nil {
 		i := refusal(err)
-		n.refused.add(refusals[i].why)
+		n.refused.add(refusals[i].why, q.from)
 		return failure(q, refusals[i].code, err.Error())
 	}
 	return re

@@ -238,23 +238,27 @@ func (n *Node) hear(key [32]byte, salt []byte, from netip.AddrPort, r *krpc.Retu
 	if st != nil && r.Seq != nil && *r.Seq <= st.item.Seq {
 		return
 	}
-	it, ok := n.itemOf(key, salt, r)
+	it, ok := n.itemOf(key, salt, from, r)
 	if !ok {
 		return
 	}
 	if err := n.accept(it, from, nil); err != nil {
-		n.refused.add(reasonOf(err))
+		n.refused.add(reasonOf(err), from)
 	}
 }
 
 // itemOf returns the item in a reply to a get, if there is one and it is valid.
-func (n *Node) itemOf(key [32]byte, salt []byte, r *krpc.Return) (it Item, ok bool) {
-	if r.Seq == nil || len(r.V) == 0 || r.K != key {
+func (n *Node) itemOf(key [32]byte, salt []byte, from netip.AddrPort, r *krpc.Return) (it Item, ok bool) {
+	if r.Seq == nil || len(r.V) == 0 {
+		return it, false
+	}
+	if r.K != key {
+		n.refused.add(BadSignature, from)
 		return it, false
 	}
 	it = Item{Key: key, Salt: salt, Seq: *r.Seq, Value: r.V, Sig: r.Sig}
 	if err := it.Check(); err != nil {
-		n.refused.add(reasonOf(err))
+		n.refused.add(reasonOf(err), from)
 		return it, false
 	}
 	return it, true
@@ -314,8 +318,8 @@ func (n *Node) Get(ctx context.Context, key [32]byte, salt []byte) (Item, error)
 	if st := n.items.get(target, n.now()); st != nil {
 		best = &st.item
 	}
-	_, err = n.lookup(ctx, target, "get", krpc.MsgArgs{Target: target}, func(_ netip.AddrPort, r *krpc.Return) {
-		if it, ok := n.itemOf(key, salt, r); ok && (best == nil || it.Seq > best.Seq) {
+	_, err = n.lookup(ctx, target, "get", krpc.MsgArgs{Target: target}, func(from netip.AddrPort, r *krpc.Return) {
+		if it, ok := n.itemOf(key, salt, from, r); ok && (best == nil || it.Seq > best.Seq) {
 			best = &it
 		}
 	})

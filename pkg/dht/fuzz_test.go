@@ -2,6 +2,7 @@ package dht
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func FuzzParse(f *testing.F) {
 		}
 		readable(t, m)
 		g := guard{zone: zone{allow: loopback}, refused: new(tally)}
-		g.strip(m)
+		g.strip(m, netip.AddrPort{})
 		for _, n := range m.nodes {
 			if !loopback(n.addr.Addr()) {
 				t.Fatalf("%v is left", n)

@@ -45,7 +45,7 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 				<-g.closed
 				return 0, nil, net.ErrClosed
 			}
-			g.refused.add(ReadError)
+			g.refused.add(ReadError, netip.AddrPort{})
 			select {
 			case <-g.closed:
 			case <-time.After(pause):
@@ -58,7 +58,7 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 		addr := unmap(from)
 		m, why := g.check(buf[:n], addr)
 		if why != "" {
-			g.refused.add(why)
+			g.refused.add(why, addr)
 			continue
 		}
 		if m.kind == 'q' {
@@ -66,10 +66,10 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 			buf = make([]byte, maxPacket+1) // the message keeps the old one
 			continue
 		}
-		g.strip(m)
+		g.strip(m, addr)
 		out := m.appendPacket(buf[n:n], true, true, netip.AddrPort{})
 		if len(out) > len(p) {
-			g.refused.add(TooLong)
+			g.refused.add(TooLong, addr)
 			continue
 		}
 		return copy(p, out), net.UDPAddrFromAddrPort(addr), nil
@@ -94,20 +94,20 @@ func (g *guard) check(b []byte, from netip.AddrPort) (*message, Reason) {
 }
 
 // strip takes from a reply what lies outside of the zone.
-func (g *guard) strip(m *message) {
+func (g *guard) strip(m *message, from netip.AddrPort) {
 	nodes, peers := m.nodes[:0], m.peers[:0]
 	for _, n := range m.nodes {
 		if g.zone.node(n.addr) {
 			nodes = append(nodes, n)
 		} else {
-			g.refused.add(Foreign)
+			g.refused.add(Foreign, from)
 		}
 	}
 	for _, p := range m.peers {
 		if g.zone.peer(p) {
 			peers = append(peers, p)
 		} else {
-			g.refused.add(Foreign)
+			g.refused.add(Foreign, from)
 		}
 	}
 	m.nodes, m.peers = nodes, peers
@@ -117,7 +117,7 @@ func (g *guard) strip(m *message) {
 func (g *guard) WriteTo(p []byte, to net.Addr) (int, error) {
 	addr := unmap(to)
 	if !g.zone.node(addr) {
-		g.refused.add(Outside)
+		g.refused.add(Outside, addr)
 		return 0, fmt.Errorf("%v is outside of the zone", to)
 	}
 	g.out.Add(1)

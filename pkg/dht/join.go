@@ -40,7 +40,7 @@ type rumour struct {
 func (n *Node) AddNode(a netip.AddrPort) {
 	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	if !n.zone.node(a) {
-		n.refused.add(Outside)
+		n.refused.add(Outside, a)
 		return
 	}
 	n.mu.Lock()

@@ -40,9 +40,10 @@ type Stats struct {
 
 	PacketsIn, PacketsOut uint64
 	Refused               map[Reason]uint64
-	LastAnswer            time.Time // of any node; zero: none yet
-	Announces             uint64    // that nodes have taken
-	Puts                  uint64    // that nodes have taken
+	RefusedOf             map[Reason]netip.AddrPort // whose was refused last; zero: nobody's
+	LastAnswer            time.Time                 // of any node; zero: none yet
+	Announces             uint64                    // that nodes have taken
+	Puts                  uint64                    // that nodes have taken
 }
 
 const maxStatNodes = 64
@@ -50,7 +51,8 @@ const maxStatNodes = 64
 // Stats returns the state of this moment.
 func (n *Node) Stats() Stats {
 	now := n.now()
-	s := Stats{Announces: n.announces.Load(), Puts: n.puts.Load(), Refused: n.refused.all()}
+	s := Stats{Announces: n.announces.Load(), Puts: n.puts.Load()}
+	s.Refused, s.RefusedOf = n.refused.all()
 	s.PacketsIn, s.PacketsOut = n.guard.in.Load(), n.guard.out.Load()
 	s.Known, s.LastAnswer = n.book.size()
 	good := n.book.good(now)
@@ -63,23 +65,25 @@ func (n *Node) Stats() Stats {
 	return s
 }
 
-// tally counts what was refused.
+// tally counts what was refused, and remembers whose it was last.
 type tally struct {
 	mu sync.Mutex
 	m  map[Reason]uint64
+	of map[Reason]netip.AddrPort
 }
 
-func (t *tally) add(r Reason) {
+func (t *tally) add(r Reason, of netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.m == nil {
-		t.m = make(map[Reason]uint64)
+		t.m, t.of = make(map[Reason]uint64), make(map[Reason]netip.AddrPort)
 	}
 	t.m[r]++
+	t.of[r] = of
 }
 
-func (t *tally) all() map[Reason]uint64 {
+func (t *tally) all() (map[Reason]uint64, map[Reason]netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.m)
+	return maps.Clone(t.m), maps.Clone(t.of)
 }
