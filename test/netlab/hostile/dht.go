@@ -22,6 +22,10 @@ type DHTNode struct {
 	Nodes, Peers []netip.AddrPort
 	// Item has the fields of an item (k, seq, sig, v) that is given to who asks.
 	Item map[string]any
+	// Items are given in turn, in place of Item.
+	Items []map[string]any
+	// Noise are packets of which one goes before each answer, in turn.
+	Noise [][]byte
 
 	mu      sync.Mutex
 	id      [20]byte
@@ -38,10 +42,7 @@ const (
 
 // Serve answers until the socket is closed.
 func (n *DHTNode) Serve() {
-	n.mu.Lock()
-	_, _ = rand.Read(n.id[:]) // does not fail
-	n.waiting = map[string]chan map[string]any{}
-	n.mu.Unlock()
+	n.init()
 	buf := make([]byte, 4096)
 	for {
 		size, from, err := n.Conn.ReadFrom(buf)
@@ -63,6 +64,16 @@ func (n *DHTNode) Serve() {
 			c <- m
 		}
 		n.mu.Unlock()
+	}
+}
+
+// init is for Serve and Ask, whichever comes first.
+func (n *DHTNode) init() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waiting == nil {
+		_, _ = rand.Read(n.id[:]) // does not fail
+		n.waiting = map[string]chan map[string]any{}
 	}
 }
 
@@ -100,11 +111,22 @@ func (n *DHTNode) answer(m map[string]any, to net.Addr) {
 		r["values"] = values
 	}
 	if m["q"] == "get" {
-		for name, v := range n.Item {
+		item := n.Item
+		if len(n.Items) > 0 {
+			item = n.Items[n.asked%len(n.Items)]
+		}
+		for name, v := range item {
 			r[name] = v
 		}
 	}
+	var noise []byte
+	if len(n.Noise) > 0 {
+		noise = n.Noise[n.asked%len(n.Noise)]
+	}
 	n.mu.Unlock()
+	if noise != nil {
+		_, _ = n.Conn.WriteTo(noise, to)
+	}
 	if b, err := bencode.Marshal(map[string]any{"t": m["t"], "y": "r", "r": r}); err == nil {
 		_, _ = n.Conn.WriteTo(b, to)
 	}
@@ -117,6 +139,7 @@ func compact(a netip.AddrPort) []byte {
 // Ask sends a query, and returns the answer: with the key r what was asked for,
 // with e the error.
 func (n *DHTNode) Ask(ctx context.Context, to netip.AddrPort, query string, args map[string]any) (map[string]any, error) {
+	n.init()
 	var t [8]byte
 	_, _ = rand.Read(t[:]) // does not fail
 	c := make(chan map[string]any, 1)
