@@ -32,6 +32,7 @@ type follower struct {
 
 	answered atomic.Bool
 	spare    atomic.Bool // not followed now, as a seed is there
+	dropped  atomic.Bool // not among the upstreams any more
 
 	mu      sync.Mutex
 	news    map[string]chan struct{} // by channel that is looked at; capacity 1

@@ -354,9 +354,7 @@ func (n *Node) Run(ctx context.Context) error {
 		spawn("finder", n.finder.run)
 	}
 	if n.role == config.RoleLeaf && len(n.cfg.Load().Seed) == 0 {
-		spawn("search for seeds", func(ctx context.Context) error {
-			return n.searchSeeds(ctx, func(f *follower) { spawn("upstream "+f.client.Base(), f.run) })
-		})
+		spawn("search for seeds", n.newSeedSearch().run)
 	}
 	for _, w := range n.watches.list {
 		spawn("watch", w.Run)

@@ -41,16 +41,17 @@ const sourceDNS = "dns"
 
 // search is what DNS said last.
 type search struct {
-	mu    sync.Mutex
-	at    time.Time // zero: never asked
-	found []discover.Found
-	err   error
+	mu      sync.Mutex
+	at      time.Time // zero: never asked
+	found   []discover.Found
+	leaving []string // seeds that are followed and were not named
+	err     error
 }
 
-func (n *Node) noteSearch(found []discover.Found, err error) {
+func (n *Node) noteSearch(found []discover.Found, leaving []string, err error) {
 	n.search.mu.Lock()
 	defer n.search.mu.Unlock()
-	n.search.at, n.search.found, n.search.err = time.Now(), found, err
+	n.search.at, n.search.found, n.search.leaving, n.search.err = time.Now(), found, leaving, err
 }
 
 // sources tells how the node finds others.
@@ -168,6 +169,9 @@ func (se *search) status() SourceStatus {
 		urls = append(urls, f.URL)
 	}
 	s.Detail = "names " + strings.Join(urls, ", ")
+	if len(se.leaving) > 0 {
+		s.Detail += "; no longer " + strings.Join(se.leaving, ", ") + ", which is followed until nothing is fetched through it"
+	}
 	if se.err != nil {
 		s.Detail = se.err.Error()
 	}

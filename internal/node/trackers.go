@@ -81,7 +81,7 @@ type zoneAnnouncer struct {
 func (j *job) announceTo(f *follower) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if f == j.node.master || !j.announcing || slices.ContainsFunc(j.announces, func(a zoneAnnouncer) bool { return a.group == f.announces }) {
+	if f == j.node.master || f.dropped.Load() || !j.announcing || slices.ContainsFunc(j.announces, func(a zoneAnnouncer) bool { return a.group == f.announces }) {
 		return
 	}
 	a := j.announcer(f, j.torrent)

@@ -52,8 +52,8 @@ func (n *Node) addUpstream(base string) (*follower, error) {
 	return f, nil
 }
 
-// upstreams are the nodes that this one follows now. Only what has made the node
-// adds to them: the start, and then the search for seeds.
+// upstreams are the nodes that this one follows now. One at a time changes them:
+// the start, and then the search for seeds.
 func (n *Node) upstreams() []*follower {
 	if all := n.ups.Load(); all != nil {
 		return *all

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,7 +48,8 @@ func TestRackByMulticast(t *testing.T) {
 }
 
 // TestSeedsByDNS: leaves that are told nothing but their folder find the seeds by
-// SRV records, also where the name server comes up later than they do.
+// SRV records, also where the name server comes up later than they do. When the seed
+// dies and another is named in its place, they follow that one.
 func TestSeedsByDNS(t *testing.T) {
 	is := newIsland(t)
 	const domain = "dc1.test."
@@ -79,14 +81,43 @@ func TestSeedsByDNS(t *testing.T) {
 		}
 	}
 	t.Logf("%d questions for 3 leaves", ns.asked.Load())
+
+	other := is.add(3, "seed", is.seed.args[3:]...)
+	ns.set("_distd._tcp."+domain, "other."+domain, other.addr, 6969)
+	is.seed.kill9()
+	is.arrives(64<<10, append(is.leaves, other)...)
+	for _, l := range is.leaves {
+		await(t, 2*time.Minute, l.addr+" follows the other seed alone", func() bool {
+			s, err := l.status()
+			return err == nil && len(s.Upstream) == 1 && s.Upstream[0].URL == "http://other.dc1.test:6969" && s.Upstream[0].Following
+		})
+		out, stderr, code := run(t, l.host.Exec(bin, "status", "-dir="+l.dir)...)
+		if code != 0 || !strings.Contains(out, "names http://other.dc1.test:6969") || strings.Contains(out, "http://seed.dc1.test") {
+			t.Errorf("distd status of %s:\n%s%s", l.addr, out, stderr)
+		}
+		if !strings.Contains(l.log(), "DNS no longer names a seed") {
+			t.Errorf("%s does not say that it has left the seed", l.addr)
+		}
+	}
+	t.Logf("%d questions for 3 leaves", ns.asked.Load())
 }
 
 // nameServer answers questions for addresses and SRV records, over UDP.
 type nameServer struct {
 	conn  net.PacketConn
+	asked atomic.Int64
+
+	mu    sync.Mutex
 	hosts map[string]netip.Addr
 	srv   map[string]dnsmessage.SRVResource
-	asked atomic.Int64
+}
+
+// set has a service at one host, in place of all before.
+func (s *nameServer) set(service, host, addr string, port uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts[host] = netip.MustParseAddr(addr)
+	s.srv[service] = dnsmessage.SRVResource{Port: port, Target: dnsmessage.MustNewName(host)}
 }
 
 // serveDNS runs a name server on a host until the test ends.
@@ -122,6 +153,8 @@ func (s *nameServer) serve() {
 func (s *nameServer) answer(id uint16, q dnsmessage.Question) *dnsmessage.Message {
 	re := &dnsmessage.Message{Header: dnsmessage.Header{ID: id, Response: true, Authoritative: true, RecursionAvailable: true}, Questions: []dnsmessage.Question{q}}
 	name := strings.ToLower(q.Name.String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	addr, isHost := s.hosts[name]
 	srv, isService := s.srv[name]
 	var body dnsmessage.ResourceBody
