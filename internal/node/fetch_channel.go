@@ -32,6 +32,8 @@ type proof struct {
 	item   *manifest.Item
 	bundle *manifest.Bundle // nil: the item names a torrent alone
 	id     string           // of the release; empty without a bundle
+	// manifest is what the bundle has; nil without one.
+	manifest *manifest.Manifest
 }
 
 // leadOf is the lead of an item that a link's key has signed. Of the key nothing
@@ -151,7 +153,7 @@ func (w *web) adoptRelease(out *target, tor *torrentfile.Torrent) error {
 		if m, p.id, _, err = l.papers.open(key, l.pointer); err != nil {
 			return coded(ExDataErr, err)
 		}
-		p.bundle = l.papers.bundle()
+		p.bundle, p.manifest = l.papers.bundle(), m
 	}
 	w.adopt(out, tor)
 	if m != nil {

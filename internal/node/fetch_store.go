@@ -225,7 +225,8 @@ func takeOver(ctx context.Context, from, to *pieces.Store, t *target) error {
 // content to its final name in one rename.
 func (d *download) finish(ctx context.Context, st *movable) error {
 	if st.complete {
-		return nil
+		// An earlier run may have ended between the rename and the last of this.
+		return errors.Join(d.undressed(d.fetch.o.Dir), d.dressed())
 	}
 	t := d.target
 	d.note("checking")
@@ -238,6 +239,9 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 			return errors.Join(&codedError{ExDataErr, fmt.Errorf("what the mirrors sent is not the file: %w; it was thrown away", err)}, d.clean())
 		}
 	}
+	if err := d.undressed(filepath.Join(d.staging(), "content")); err != nil {
+		return err
+	}
 	if err := d.linkNames(filepath.Join(d.staging(), "content")); err != nil {
 		return err
 	}
@@ -248,6 +252,9 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 		return err
 	}
 	d.setPath()
+	if err := d.dressed(); err != nil {
+		return err
+	}
 	if err := d.clean(); err != nil {
 		d.log.Warn("the folder of the unfinished download stays", zap.Error(err))
 	}
