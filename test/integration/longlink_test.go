@@ -79,7 +79,7 @@ func TestZonesOverLongLinks(t *testing.T) {
 			}
 			took := time.Since(z.Published)
 			t.Logf("all followed each other after %v; the last hook ran %v after the publish began", z.Published.Sub(start), took)
-			for who, err := range z.Differ() {
+			for who, err := range z.Differ(t.Context()) {
 				t.Errorf("%s: %v", who, err)
 			}
 			for _, n := range z.Zones[0].Leaves {

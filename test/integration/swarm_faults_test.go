@@ -44,7 +44,7 @@ func runSwarm(t *testing.T, spec netlab.Spec, fault netlab.Fault) *netlab.Swarm 
 	if err := s.Run(ctx, fault); err != nil {
 		t.Error(err)
 	}
-	for who, err := range s.Differ() {
+	for who, err := range s.Differ(t.Context()) {
 		t.Errorf("%s: %v", who, err)
 	}
 	if t.Failed() {

@@ -67,7 +67,7 @@ func (o *options) race(ctx context.Context, clients string) (r *speed, err error
 	spec.Loopback = true
 	limit := o.timeout
 	if limit == 0 {
-		limit = time.Minute + time.Duration(o.mib*o.leaves)*time.Second/10
+		limit = time.Minute + time.Duration(spec.Size>>20)*time.Duration(o.leaves)*time.Second/10
 	}
 	ctx, stop := context.WithTimeout(ctx, limit)
 	defer stop()
@@ -84,12 +84,12 @@ func (o *options) race(ctx context.Context, clients string) (r *speed, err error
 	if err := s.Run(ctx, nil); err != nil {
 		return nil, err
 	}
-	return o.speed(clients, s)
+	return o.speed(ctx, clients, s, spec.Size)
 }
 
-func (o *options) speed(clients string, s *netlab.Swarm) (*speed, error) {
-	r := &speed{Clients: clients, Leaves: o.leaves, MiB: o.mib, SeedPeak: s.Seeds[0].PeakMemory() >> 20}
-	gib, cpu := float64(o.mib)/1024, 0.0
+func (o *options) speed(ctx context.Context, clients string, s *netlab.Swarm, size int64) (*speed, error) {
+	r := &speed{Clients: clients, Leaves: o.leaves, MiB: int(size >> 20), SeedPeak: s.Seeds[0].PeakMemory() >> 20}
+	gib, cpu := float64(size)/(1<<30), 0.0
 	for _, n := range s.Leaves {
 		cpu += n.CPU().Seconds()
 		r.LeafPeak = max(r.LeafPeak, n.PeakMemory()>>20)
@@ -97,8 +97,8 @@ func (o *options) speed(clients string, s *netlab.Swarm) (*speed, error) {
 	r.LeafCPU, r.SeedCPU = round(cpu/float64(o.leaves)/gib, 2), round(s.SeedCPU().Seconds()/float64(o.leaves)/gib, 2)
 	t := took(s.Leaves)
 	r.LastS = round(t[len(t)-1], 3)
-	r.MiBps = round(float64(o.mib*o.leaves)/t[len(t)-1], 0)
-	differ := s.Differ()
+	r.MiBps = round(float64(size)/(1<<20)*float64(o.leaves)/t[len(t)-1], 0)
+	differ := s.Differ(ctx)
 	r.Differ = len(differ)
 	for _, err := range differ {
 		return r, err

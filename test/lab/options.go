@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"distd/internal/config"
 	"distd/pkg/swarm/wire"
 	"distd/test/netlab"
 )
@@ -16,6 +18,7 @@ import (
 type options struct {
 	bin, seed, cc, encryption, fault, dir string
 	clients                               []string // one swarm each, in turn
+	fileSize                              string   // a range, or empty
 	seeds, leaves, slow, late             int
 	mib, files, pieceKiB, runs            int
 	mbit                                  float64
@@ -27,7 +30,7 @@ type options struct {
 // common are the flags of all commands that run swarms.
 func (o *options) common(fs *flag.FlagSet, leaves, mib, pieceKiB int) {
 	fs.StringVar(&o.bin, "bin", "bin/distd", "the distd `FILE` to measure")
-	fs.Func("clients", "what the leaves are: distd, aria2c, libtorrent or a `MIX` such as distd:8,aria2c:8; given several times, each runs in turn (default distd)", func(s string) error {
+	fs.Func("clients", "what the leaves are: distd, aria2c, libtorrent, rsync (a daemon, and a client on each leaf) or a `MIX` such as distd:8,aria2c:8; given several times, each runs in turn (default distd)", func(s string) error {
 		o.clients = append(o.clients, s)
 		return nil
 	})
@@ -35,6 +38,7 @@ func (o *options) common(fs *flag.FlagSet, leaves, mib, pieceKiB int) {
 	fs.IntVar(&o.leaves, "leaves", leaves, "number of leaves")
 	fs.IntVar(&o.mib, "mib", mib, "size of the content in MiB")
 	fs.IntVar(&o.files, "files", 1, "number of files that it consists of")
+	fs.StringVar(&o.fileSize, "file-size", "", "a `RANGE` such as 1KiB-64KiB in which each file has a size of its own, always the same ones; -mib does not count then (default: all are equal)")
 	fs.IntVar(&o.pieceKiB, "piece-kib", pieceKiB, "length of a piece in KiB, a power of two")
 	fs.StringVar(&o.encryption, "encryption", "allow", "message stream encryption: off, allow or require")
 	fs.IntVar(&o.runs, "runs", 1, "number of runs of each")
@@ -102,9 +106,40 @@ func (o *options) spec(clients string) (netlab.Spec, error) {
 			return netlab.Spec{}, err
 		}
 	}
-	return netlab.Spec{
+	if slices.Contains(append(each, seed), netlab.Rsync) && (seed != each[0] || o.seeds > 1 || len(o.faults) > 0) {
+		return netlab.Spec{}, errors.New("rsync wants one seed that is rsync, too, and knows no faults")
+	}
+	spec := netlab.Spec{
 		Distd: o.bin, Dir: o.dir, Seed: seed, Seeds: o.seeds, Clients: each,
 		Size: int64(o.mib) << 20, Files: o.files, PieceLength: o.pieceKiB << 10,
 		Cable: netlab.Cable{Mbit: o.mbit, Congestion: o.cc}, Slow: o.slow, Late: o.late, Encryption: o.encryption,
-	}, nil
+	}
+	if o.fileSize == "" {
+		return spec, nil
+	}
+	least, most, err := parseRange(o.fileSize)
+	if err != nil {
+		return netlab.Spec{}, fmt.Errorf("-file-size: %w", err)
+	}
+	spec.FileSizes, spec.Size = netlab.RandomSizes(o.files, least, most), 0
+	for _, n := range spec.FileSizes {
+		spec.Size += n
+	}
+	return spec, nil
+}
+
+// parseRange reads a range of sizes, such as 1KiB-64KiB, or a single one.
+func parseRange(s string) (least, most int64, err error) {
+	from, to, ok := strings.Cut(s, "-")
+	if !ok {
+		to = from
+	}
+	var a, b config.Bytes
+	if err := errors.Join(a.UnmarshalText([]byte(from)), b.UnmarshalText([]byte(to))); err != nil {
+		return 0, 0, err
+	}
+	if a < 1 || b < a {
+		return 0, 0, fmt.Errorf("%q is no range such as 1KiB-64KiB, from 1 byte on", s)
+	}
+	return int64(a), int64(b), nil
 }

@@ -53,7 +53,7 @@ func push(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	for name, why := range z.Differ() {
+	for name, why := range z.Differ(ctx) {
 		err = errors.Join(err, fmt.Errorf("%s differs: %w", name, why))
 	}
 	return errors.Join(err, show(o.json, (*pushResult)(p)))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,6 +35,11 @@ type result struct {
 	FirstOver  float64 `json:"first_over"`
 	Spread     float64 `json:"spread_percent"` // between the first and the last
 
+	// Of rsync, where the seed sends everything to each leaf: the least time of
+	// that, and the last leaf as a multiple of it.
+	AloneS    float64 `json:"alone_least_s,omitempty"`
+	AloneOver float64 `json:"alone_over,omitempty"`
+
 	Each map[string]float64 `json:"each_s"` // all complete leaves, from the start of each
 
 	ByClient map[string]float64 `json:"last_over_by_client,omitempty"` // where there are several
@@ -51,7 +57,7 @@ type result struct {
 
 // measure looks at a swarm whose run has ended. Leaves that are not complete
 // are in no time.
-func measure(s *netlab.Swarm, spec netlab.Spec) (*result, error) {
+func measure(ctx context.Context, s *netlab.Swarm, spec netlab.Spec) (*result, error) {
 	sent, err := s.Sent()
 	if err != nil {
 		return nil, err
@@ -70,7 +76,7 @@ func measure(s *netlab.Swarm, spec netlab.Spec) (*result, error) {
 		}
 	}
 	r.LeafCPU = round(cpu/float64(len(s.Leaves)), 2)
-	r.Differ = append(r.Differ, slices.Sorted(maps.Keys(s.Differ()))...)
+	r.Differ = append(r.Differ, slices.Sorted(maps.Keys(s.Differ(ctx)))...)
 	r.times(s, spec)
 	return r, nil
 }
@@ -94,6 +100,10 @@ func (r *result) times(s *netlab.Swarm, spec netlab.Spec) {
 	first, last := t[0], t[len(t)-1]
 	r.LastS, r.LastOver = round(last, 2), round(last/bound, 3)
 	r.MedianOver, r.FirstOver, r.Spread = round(t[len(t)/2]/bound, 3), round(first/bound, 3), round(100*(last-first)/last, 1)
+	if spec.Seed == netlab.Rsync {
+		alone := float64(len(s.Leaves)) * float64(spec.Size) * 8 / (spec.Mbit * 1e6)
+		r.AloneS, r.AloneOver = round(alone, 2), round(last/alone, 3)
+	}
 	over := func(group []*netlab.Node) float64 {
 		if t := took(group); len(t) > 0 {
 			return round(t[len(t)-1]/least(s, spec, group), 3)
@@ -176,6 +186,9 @@ func (r *result) String() string {
 		if g.over > 0 {
 			fmt.Fprintf(&b, "  %s %.2f", g.name, g.over)
 		}
+	}
+	if r.AloneOver > 0 {
+		fmt.Fprintf(&b, "  last %.2f times %.2f s, the least when the seed sends all", r.AloneOver, r.AloneS)
 	}
 	if r.Deceived > 0 {
 		fmt.Fprintf(&b, "  (%d asked the hostile peer)", r.Deceived)

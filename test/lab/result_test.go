@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"distd/test/netlab"
@@ -12,6 +13,61 @@ func cables(mbit ...float64) (nodes []*netlab.Node) {
 		nodes = append(nodes, &netlab.Node{Mbit: m})
 	}
 	return nodes
+}
+
+func TestParseRange(t *testing.T) {
+	for in, want := range map[string][2]int64{
+		"1KiB-64KiB": {1 << 10, 64 << 10}, "7-9": {7, 9}, "1MiB": {1 << 20, 1 << 20},
+		"": {}, "-": {}, "2KiB-1KiB": {}, "0-5": {}, "1KiB-": {}, "-1KiB": {}, "1KiB-2KiB-3KiB": {}, "many": {},
+	} {
+		least, most, err := parseRange(in)
+		if got := [2]int64{least, most}; got != want || (err == nil) != (want != [2]int64{}) {
+			t.Errorf("parseRange(%q) = %v, %v, not %v", in, got, err, want)
+		}
+	}
+}
+
+func TestRsyncAloneInASwarm(t *testing.T) {
+	if netlab.Rsync.Missing() != nil {
+		t.Skip("rsync is not installed")
+	}
+	for _, c := range []struct {
+		clients, why string
+		o            options
+		ok           bool
+	}{
+		{"rsync", "as it is", options{seeds: 1}, true},
+		{"rsync", "two seeds", options{seeds: 2}, false},
+		{"rsync", "another seed", options{seeds: 1, seed: "distd"}, false},
+		{"distd", "an rsync seed", options{seeds: 1, seed: "rsync"}, false},
+		{"rsync", "a fault", options{seeds: 1, faults: []fault{{name: "cable"}}}, false},
+	} {
+		c.o.leaves, c.o.files = 2, 3
+		if _, err := c.o.spec(c.clients); (err == nil) != c.ok {
+			t.Errorf("%s, %s: %v", c.clients, c.why, err)
+		}
+	}
+}
+
+func TestSizesOfFiles(t *testing.T) {
+	o := options{seeds: 1, leaves: 1, files: 1000, fileSize: "1KiB-64KiB", mib: 5}
+	spec, err := o.spec("distd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _ := o.spec("distd")
+	if !slices.Equal(spec.FileSizes, again.FileSizes) {
+		t.Error("a second swarm has files of other sizes")
+	}
+	sum := int64(0)
+	for _, n := range spec.FileSizes {
+		if sum += n; n < 1<<10 || n > 64<<10 {
+			t.Errorf("a file has %d bytes", n)
+		}
+	}
+	if len(spec.FileSizes) != 1000 || sum != spec.Size || slices.Min(spec.FileSizes) > 4<<10 || slices.Max(spec.FileSizes) < 60<<10 {
+		t.Errorf("%d files, %d bytes and not %d", len(spec.FileSizes), sum, spec.Size)
+	}
 }
 
 func TestLeast(t *testing.T) {

@@ -113,18 +113,21 @@ func (o *options) one(ctx context.Context, clients string, f fault) (r *result, 
 		}
 		limit = time.Minute + time.Duration(20*float64(spec.Size)*8/(slowest*1e6)*float64(time.Second))
 	}
-	ctx, stop := context.WithTimeout(ctx, limit)
+	if spec.Seed == netlab.Rsync {
+		limit *= time.Duration(o.leaves)
+	}
+	limited, stop := context.WithTimeout(ctx, limit)
 	defer stop()
-	s, err := netlab.NewSwarm(ctx, spec)
+	s, err := netlab.NewSwarm(limited, spec)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	runErr := s.Run(ctx, f.do)
-	if errors.Is(context.Cause(ctx), context.Canceled) {
+	runErr := s.Run(limited, f.do)
+	if ctx.Err() != nil {
 		return nil, errors.New("interrupted")
 	}
-	r, err = measure(s, spec)
+	r, err = measure(ctx, s, spec)
 	if err != nil {
 		return nil, errors.Join(runErr, err)
 	}

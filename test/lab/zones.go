@@ -173,9 +173,9 @@ func (o *zonesOptions) run(ctx context.Context, run int) (err error) {
 	if limit == 0 {
 		limit = time.Minute + time.Duration(20*o.least()*float64(time.Second))
 	}
-	ctx, stop := context.WithTimeout(ctx, limit+o.idle)
+	limited, stop := context.WithTimeout(ctx, limit+o.idle)
 	defer stop()
-	z, err := netlab.NewZones(ctx, netlab.ZonesSpec{
+	z, err := netlab.NewZones(limited, netlab.ZonesSpec{
 		Distd: o.bin, Dir: o.dir, Zones: o.zones, Seeds: o.seeds, Leaves: o.leaves, Size: int64(o.mib * (1 << 20)), Files: o.files,
 		Wan: o.long(run), Lan: netlab.Cable{Mbit: o.lan}, SlowSeed: o.slow, Partners: o.partners && o.seeds > 1, Serverless: o.serverless,
 		MasterFlags: o.masterFlags, SeedFlags: o.seedFlags, LeafFlags: o.leafFlags,
@@ -184,13 +184,13 @@ func (o *zonesOptions) run(ctx context.Context, run int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, z.Close()) }()
-	runErr := z.Run(ctx, o.do)
-	if errors.Is(context.Cause(ctx), context.Canceled) {
+	runErr := z.Run(limited, o.do)
+	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
-	r := o.measure(z)
+	r := o.measure(ctx, z)
 	if runErr == nil && o.idle > 0 {
-		r.Idle, runErr = z.Idle(ctx, o.idle)
+		r.Idle, runErr = z.Idle(limited, o.idle)
 	}
 	if runErr != nil {
 		r.Error = runErr.Error()

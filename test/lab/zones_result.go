@@ -60,10 +60,10 @@ type zoneResult struct {
 // early is how much the seeds may have fetched before a leaf has a piece.
 const early = 0.1
 
-func (o *zonesOptions) measure(z *netlab.Zones) *zonesResult {
+func (o *zonesOptions) measure(ctx context.Context, z *netlab.Zones) *zonesResult {
 	r := &zonesResult{Seeds: o.seeds, Leaves: o.leaves, WanMbit: o.mbit, RTT: o.rtt.String(), Loss: o.loss, CC: o.cc, LanMbit: o.lan, MiB: o.mib, Files: o.files,
 		Fault: o.fault, Partners: o.partners && o.seeds > 1, Serverless: o.serverless, LeastS: round(o.least(), 2), PublishS: round(z.Publishing.Seconds(), 2),
-		MasterCPU: round(z.Master.CPUSince().Seconds(), 2), Differ: slices.Sorted(maps.Keys(z.Differ()))}
+		MasterCPU: round(z.Master.CPUSince().Seconds(), 2), Differ: slices.Sorted(maps.Keys(z.Differ(ctx)))}
 	for _, zone := range z.Zones {
 		zr, last, cpu := o.zone(z, zone)
 		r.Zones = append(r.Zones, zr)

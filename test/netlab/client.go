@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -15,15 +16,18 @@ const (
 	Distd      Client = "distd"
 	Aria2      Client = "aria2c"
 	Libtorrent Client = "libtorrent"
+	// Rsync is no peer but what many have instead of a swarm: the seed is an rsync
+	// daemon, and each leaf an rsync that fetches from it.
+	Rsync Client = "rsync"
 )
 
 // ParseClient reads a client's name.
 func ParseClient(s string) (Client, error) {
 	switch c := Client(s); c {
-	case Distd, Aria2, Libtorrent:
+	case Distd, Aria2, Libtorrent, Rsync:
 		return c, nil
 	}
-	return "", fmt.Errorf("client %q is none of distd, aria2c, libtorrent", s)
+	return "", fmt.Errorf("client %q is none of distd, aria2c, libtorrent, rsync", s)
 }
 
 //go:embed libtorrent_peer.py
@@ -38,6 +42,9 @@ func (c Client) Missing() error {
 	switch c {
 	case Aria2:
 		_, err := exec.LookPath("aria2c")
+		return err
+	case Rsync:
+		_, err := exec.LookPath("rsync")
 		return err
 	case Libtorrent:
 		if err := exec.Command(systemPython, "-c", "import libtorrent").Run(); err != nil {
@@ -57,6 +64,8 @@ type task struct {
 	hook       string // to be run once everything is there
 	encryption string // off, allow or require
 	port       int
+	conf       string // of an rsync daemon, which has something to give
+	from       string // URL that rsync is to fetch from
 }
 
 func (c Client) argv(t task) []string {
@@ -71,6 +80,8 @@ func (c Client) argv(t task) []string {
 		return append(argv, t.torrent)
 	case Libtorrent:
 		return []string{systemPython, "-c", libtorrentPeer, t.torrent, t.dir, t.ip, fmt.Sprint(t.port), t.encryption, t.hook}
+	case Rsync:
+		return rsyncArgv(t)
 	default:
 		return []string{t.distd, "fetch", "-d", t.dir, fmt.Sprintf("-listen=%s:%d", t.ip, t.port), "-seed-ratio=0.0",
 			"-on-bt-download-complete=" + t.hook, "-encryption=" + t.encryption, t.torrent}
@@ -99,6 +110,9 @@ func ParseClients(s string, leaves int) ([]Client, error) {
 	}
 	if len(all) != leaves {
 		return nil, fmt.Errorf("%q are %d leaves, not %d", s, len(all), leaves)
+	}
+	if slices.Contains(all, Rsync) && len(slices.Compact(slices.Clone(all))) > 1 {
+		return nil, fmt.Errorf("%q: rsync is in no swarm: all leaves must be it, or none", s)
 	}
 	return all, nil
 }

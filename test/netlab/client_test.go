@@ -13,6 +13,8 @@ func TestParseClients(t *testing.T) {
 		{"distd", []Client{Distd, Distd, Distd}},
 		{"distd:2,aria2c:1", []Client{Distd, Distd, Aria2}},
 		{"libtorrent:3", []Client{Libtorrent, Libtorrent, Libtorrent}},
+		{"rsync", []Client{Rsync, Rsync, Rsync}},
+		{"rsync:1,distd:2", nil},
 		{"distd:2", nil},
 		{"distd:2,aria2c:2", nil},
 		{"distd:x", nil},

@@ -3,13 +3,8 @@ package netlab
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha1"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,13 +24,13 @@ type Content struct {
 	File    string // the torrent
 }
 
-// newContent writes size random bytes as files of equal length, or as one file,
-// and makes a torrent of them with mktorrent. Files and pieceLength must suit it:
-// a power of two from 32 KiB on.
-func newContent(ctx context.Context, dir string, size int64, files, pieceLength int, announce string) (*Content, error) {
+// newContent writes random files of these sizes, or a single one, and makes a
+// torrent of them with mktorrent. The length of a piece must suit it: a power of
+// two from 32 KiB on.
+func newContent(ctx context.Context, dir string, sizes []int64, pieceLength int, announce string) (*Content, error) {
 	c := &Content{Dir: filepath.Join(dir, "content"), File: filepath.Join(dir, contentName+".torrent")}
 	path := filepath.Join(c.Dir, contentName)
-	if err := makeFiles(path, size, files); err != nil {
+	if err := makeFiles(path, sizes); err != nil {
 		return nil, err
 	}
 	exponent := 0
@@ -54,70 +49,6 @@ func newContent(ctx context.Context, dir string, size int64, files, pieceLength 
 	return c, err
 }
 
-// makeFiles writes size random bytes as files of equal length below path, or as
-// the file path.
-func makeFiles(path string, size int64, files int) error {
-	for i := range files {
-		p, n := path, size
-		if files > 1 {
-			p, n = filepath.Join(path, fmt.Sprintf("%02d", i%100), fmt.Sprint("f", i)), size/int64(files)
-		}
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			return err
-		}
-		if err := writeRandom(p, n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sameTree says how a file or tree differs from what it should be; nil when it
-// does not. What lies at b may be a symlink to it.
-func sameTree(a, b string) error {
-	b, err := filepath.EvalSymlinks(b)
-	if err != nil {
-		return err
-	}
-	files := func(root string) (all map[string]bool, err error) {
-		all = map[string]bool{}
-		err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				rel, rerr := filepath.Rel(root, p)
-				all[rel], err = true, rerr
-			}
-			return err
-		})
-		return all, err
-	}
-	want, err := files(a)
-	if err != nil {
-		return err
-	}
-	got, err := files(b)
-	if err != nil {
-		return err
-	}
-	if !maps.Equal(got, want) {
-		return fmt.Errorf("%s has %d files, and not the %d that it should", b, len(got), len(want))
-	}
-	for f := range want {
-		if err := same(filepath.Join(a, f), filepath.Join(b, f)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func writeRandom(path string, n int64) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.CopyN(f, rand.Reader, n)
-	return errors.Join(err, f.Close())
-}
-
 // linkTo gives a folder the same content without copying it.
 func (c *Content) linkTo(dir string) error {
 	for _, f := range c.Torrent.Layout.Files {
@@ -134,72 +65,25 @@ func (c *Content) linkTo(dir string) error {
 
 // Check says how a folder's content differs from what it should be; nil when it
 // does not.
-func (c *Content) Check(dir string) error {
-	var want []string
-	for _, f := range c.Torrent.Layout.Files {
-		want = append(want, f.Path)
-		if err := same(filepath.Join(c.Dir, f.Path), filepath.Join(dir, f.Path)); err != nil {
-			return err
-		}
-	}
-	count := 0
-	err := filepath.WalkDir(filepath.Join(dir, contentName), func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			count++
-		}
-		return err
-	})
-	if err == nil && count != len(want) {
-		err = fmt.Errorf("%s has %d files, not %d", dir, count, len(want))
-	}
-	return err
+func (c *Content) Check(ctx context.Context, dir string) error {
+	return sameTree(ctx, filepath.Join(c.Dir, contentName), filepath.Join(dir, contentName))
 }
 
 // intact checks the content itself against the torrent's hashes: the seeds have
 // the same files, and could have written to them.
-func (c *Content) intact() error {
+func (c *Content) intact(ctx context.Context) error {
 	l := c.Torrent.Layout
 	buf := make([]byte, l.PieceLength)
 	for i := range l.NumPieces() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		b := buf[:l.PieceSize(i)]
 		if !c.read(c.Dir, l.PieceOffset(i), b) || sha1.Sum(b) != c.Torrent.PieceHash(i) {
 			return fmt.Errorf("piece %d of the seeds' content is no longer what it was", i)
 		}
 	}
 	return nil
-}
-
-// same compares two files.
-func same(a, b string) error {
-	fa, err := os.Open(a)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = fa.Close() }()
-	fb, err := os.Open(b)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = fb.Close() }()
-	ba, bb := make([]byte, 1<<20), make([]byte, 1<<20)
-	for off := int64(0); ; {
-		na, ea := io.ReadFull(fa, ba)
-		nb, eb := io.ReadFull(fb, bb)
-		if !bytes.Equal(ba[:na], bb[:nb]) {
-			return fmt.Errorf("%s differs from what was sent, at %d or up to 1 MiB behind it", b, off)
-		}
-		off += int64(na)
-		if ea != nil || eb != nil {
-			return errors.Join(unlessEnd(ea), unlessEnd(eb))
-		}
-	}
-}
-
-func unlessEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
 }
 
 // Collect adds to held the pieces whose bytes lie in a folder, finished or not.

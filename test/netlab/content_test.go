@@ -56,7 +56,7 @@ func (c *Content) copyTo(t *testing.T, dir string) {
 
 func TestCheck(t *testing.T) {
 	c := twoFiles(t)
-	must(t, c.intact())
+	must(t, c.intact(t.Context()))
 	b := filepath.Join(contentName, "b")
 	for _, tc := range []struct {
 		name   string
@@ -76,7 +76,7 @@ func TestCheck(t *testing.T) {
 			dir := t.TempDir()
 			c.copyTo(t, dir)
 			must(t, tc.change(dir))
-			if err := c.Check(dir); (err == nil) != tc.ok {
+			if err := c.Check(t.Context(), dir); (err == nil) != tc.ok {
 				t.Errorf("Check: %v", err)
 			}
 		})
@@ -87,26 +87,26 @@ func TestSameTree(t *testing.T) {
 	for _, files := range []int{1, 3} {
 		dir := t.TempDir()
 		a, live := filepath.Join(dir, "a", contentName), filepath.Join(dir, "live")
-		must(t, makeFiles(a, 3000, files))
+		must(t, makeFiles(a, equalSizes(3000, files)))
 		must(t, os.CopyFS(filepath.Join(dir, "b"), os.DirFS(filepath.Join(dir, "a"))))
 		must(t, os.Symlink(filepath.Join("b", contentName), live))
-		must(t, sameTree(a, live))
+		must(t, sameTree(t.Context(), a, live))
 		victim := filepath.Join(dir, "b", contentName)
 		if files > 1 {
 			victim = filepath.Join(victim, "01", "f1")
 			more := filepath.Join(dir, "b", contentName, "more")
 			must(t, os.WriteFile(more, nil, 0o644))
-			if sameTree(a, live) == nil {
+			if sameTree(t.Context(), a, live) == nil {
 				t.Error("a file more is no difference")
 			}
 			must(t, os.Remove(more))
 		}
 		must(t, flip(victim, 10))
-		if sameTree(a, live) == nil {
+		if sameTree(t.Context(), a, live) == nil {
 			t.Errorf("%d files: one bit is no difference", files)
 		}
 		must(t, os.Remove(victim))
-		if sameTree(a, live) == nil {
+		if sameTree(t.Context(), a, live) == nil {
 			t.Errorf("%d files: a missing file is no difference", files)
 		}
 	}
@@ -115,7 +115,7 @@ func TestSameTree(t *testing.T) {
 func TestIntact(t *testing.T) {
 	c := twoFiles(t)
 	must(t, flip(filepath.Join(c.Dir, contentName, "a"), 5))
-	if c.intact() == nil {
+	if c.intact(t.Context()) == nil {
 		t.Error("content that was changed under the seeds is taken for good")
 	}
 }

@@ -52,15 +52,22 @@ func nodeOn(h *Host, base string) (*Node, error) {
 	return n, errors.Join(os.Mkdir(n.Dir, 0o755), os.WriteFile(n.hook, []byte(script), 0o755))
 }
 
-// newPeer makes a node with a client.
-func (s *Swarm) newPeer(name string, addr netip.Addr, mbit float64, c Client) (*Node, error) {
+// newPeer makes a node with a client. From is where rsync is to fetch the
+// content; empty for a seed, which has it.
+func (s *Swarm) newPeer(name string, addr netip.Addr, mbit float64, c Client, from string) (*Node, error) {
 	n, err := s.newNode(name, addr, mbit)
 	if err != nil {
 		return nil, err
 	}
 	n.Client = c
-	n.argv = c.argv(task{distd: s.spec.Distd, torrent: s.Content.File, dir: n.Dir, ip: addr.String(), hook: n.hook,
-		encryption: s.spec.Encryption, port: s.peerPort(addr)})
+	t := task{distd: s.spec.Distd, torrent: s.Content.File, dir: n.Dir, ip: addr.String(), hook: n.hook,
+		encryption: s.spec.Encryption, port: s.peerPort(addr), from: from}
+	if c == Rsync && from == "" {
+		if t.conf, err = rsyncConf(n.Dir); err != nil {
+			return nil, err
+		}
+	}
+	n.argv = c.argv(t)
 	return n, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,10 +59,15 @@ func (p *Proc) Wait(ctx context.Context) error {
 	return p.Err()
 }
 
-// Kill ends the process as a crash would, and waits for its end.
+// Kill ends the process, and those that it has started in its group, as a crash
+// would, and waits for its end.
 func (p *Proc) Kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
+	select {
+	case <-p.ended:
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.ended
+	}
 }
 
 // Stop asks the process to end, and kills it when it has not after two seconds.
@@ -88,25 +94,42 @@ func (p *Proc) Err() error {
 // ticksPerSecond is the unit of /proc/PID/stat, the same on every Linux system.
 const ticksPerSecond = 100
 
-// CPU is the time that the process and its ended children have computed.
+// CPU is the time that the process, its children in its group, and those that
+// have ended have computed.
 func (p *Proc) CPU() time.Duration {
 	select {
 	case <-p.ended:
 		return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 	default:
 	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	// The name in parentheses may have spaces; the fields behind it do not.
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	ticks := 0
-	for i := 11; i <= 14 && i < len(f); i++ {
-		n, _ := strconv.Atoi(f[i])
-		ticks += n
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		if group, n := parseStat(string(b)); group == p.cmd.Process.Pid {
+			ticks += n
+		}
 	}
 	return time.Duration(ticks) * time.Second / ticksPerSecond
+}
+
+// parseStat reads from /proc/PID/stat the group of a process, and the time that
+// it and its ended children have computed, in ticks.
+func parseStat(stat string) (group, ticks int) {
+	// The name in parentheses may have spaces; the fields behind it do not.
+	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(f) < 15 {
+		return 0, 0
+	}
+	group, _ = strconv.Atoi(f[2])
+	for _, s := range f[11:15] {
+		n, _ := strconv.Atoi(s)
+		ticks += n
+	}
+	return group, ticks
 }
 
 // PeakMemory is the most memory that the running process has had resident, in

@@ -10,7 +10,7 @@ import (
 func TestChangeTree(t *testing.T) {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "content")
-	if err := makeFiles(source, 400_000, 400); err != nil {
+	if err := makeFiles(source, equalSizes(400_000, 400)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.CopyFS(filepath.Join(dir, "before"), os.DirFS(source)); err != nil {
@@ -25,7 +25,7 @@ func TestChangeTree(t *testing.T) {
 	if len(files) != 395 || len(moved) == 0 {
 		t.Errorf("%d files are left, %d of them moved", len(files), len(moved))
 	}
-	if sameTree(filepath.Join(dir, "before"), source) == nil {
+	if sameTree(t.Context(), filepath.Join(dir, "before"), source) == nil {
 		t.Error("nothing has changed")
 	}
 	if _, err := ChangeTree(300, 5)(source); err == nil {
@@ -35,7 +35,7 @@ func TestChangeTree(t *testing.T) {
 
 func TestChangeFile(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "content")
-	if err := makeFiles(source, 100_000, 1); err != nil {
+	if err := makeFiles(source, equalSizes(100_000, 1)); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(source)

@@ -21,9 +21,12 @@ type Spec struct {
 	Seeds   int
 	Clients []Client // one for each leaf
 
-	Size        int64 // of the content, bytes
-	Files       int   // that it consists of
-	PieceLength int   // a power of two, from 32 KiB on
+	Size  int64 // of the content, bytes
+	Files int   // that it consists of, of equal length
+	// FileSizes are the lengths of the files where they are not equal; their sum is
+	// Size then, and their number Files.
+	FileSizes   []int64
+	PieceLength int // a power of two, from 32 KiB on
 
 	// Cable is that of every host, but that Slow leaves, the last ones before the
 	// late, have a quarter of its rate.
@@ -81,7 +84,11 @@ func NewSwarm(ctx context.Context, spec Spec) (_ *Swarm, err error) {
 		}
 	}
 	announce := fmt.Sprintf("http://%s/announce", s.trackerAddr())
-	if s.Content, err = newContent(ctx, s.dir, spec.Size, spec.Files, spec.PieceLength, announce); err != nil {
+	sizes := spec.FileSizes
+	if sizes == nil {
+		sizes = equalSizes(spec.Size, spec.Files)
+	}
+	if s.Content, err = newContent(ctx, s.dir, sizes, spec.PieceLength, announce); err != nil {
 		return nil, err
 	}
 	if err := s.makeNodes(); err != nil {
@@ -99,6 +106,9 @@ func NewSwarm(ctx context.Context, spec Spec) (_ *Swarm, err error) {
 		if err := s.Hostile.Start(); err != nil {
 			return nil, err
 		}
+	}
+	if spec.Seed == Rsync {
+		return s, s.awaitRsync(ctx, s.Seeds[0])
 	}
 	return s, s.awaitPeers(ctx)
 }
@@ -120,7 +130,7 @@ func (s *Swarm) leafAddr(i int) netip.Addr {
 
 func (s *Swarm) makeNodes() error {
 	for i := range s.spec.Seeds {
-		n, err := s.newPeer(fmt.Sprint("seed", i), s.seedAddr(i), s.spec.Mbit, s.spec.Seed)
+		n, err := s.newPeer(fmt.Sprint("seed", i), s.seedAddr(i), s.spec.Mbit, s.spec.Seed, "")
 		if err != nil {
 			return err
 		}
@@ -134,7 +144,7 @@ func (s *Swarm) makeNodes() error {
 		if late := len(s.spec.Clients) - s.spec.Late; i < late && i >= late-s.spec.Slow {
 			mbit /= 4
 		}
-		n, err := s.newPeer(fmt.Sprint("leaf", i), s.leafAddr(i), mbit, c)
+		n, err := s.newPeer(fmt.Sprint("leaf", i), s.leafAddr(i), mbit, c, s.rsyncURL(s.seedAddr(0)))
 		if err != nil {
 			return err
 		}
@@ -246,16 +256,16 @@ func cpu(nodes []*Node) (sum time.Duration) {
 
 // Differ is the complete leaves whose content is not, to the byte, what it
 // should be, with the reason of each.
-func (s *Swarm) Differ() map[string]error {
+func (s *Swarm) Differ(ctx context.Context) map[string]error {
 	bad := map[string]error{}
-	if err := s.Content.intact(); err != nil {
+	if err := s.Content.intact(ctx); err != nil {
 		bad["seeds"] = err
 	}
 	for _, n := range s.Leaves {
 		if _, ok := n.Complete(); !ok {
 			continue
 		}
-		if err := s.Content.Check(n.Dir); err != nil {
+		if err := s.Content.Check(ctx, n.Dir); err != nil {
 			bad[n.Name] = err
 		}
 	}

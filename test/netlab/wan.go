@@ -56,7 +56,7 @@ func NewWan(ctx context.Context, spec WanSpec) (_ *Wan, err error) {
 		return nil, err
 	}
 	w.source = filepath.Join(w.dir, "source", contentName)
-	if err := makeFiles(w.source, spec.Size, 1); err != nil {
+	if err := makeFiles(w.source, equalSizes(spec.Size, 1)); err != nil {
 		return nil, err
 	}
 	if w.net, err = NewNet(); err != nil {
@@ -123,7 +123,7 @@ func (w *Wan) Fetch(ctx context.Context, argv func(dir string) []string) (f *Fet
 		f.Over = append(f.Over, there)
 		f.LinkCPU += l.CPU()
 	}
-	return f, sameTree(w.source, filepath.Join(dir, contentName))
+	return f, sameTree(ctx, w.source, filepath.Join(dir, contentName))
 }
 
 // watch runs a program on the client to its end.

@@ -70,7 +70,7 @@ func NewZones(ctx context.Context, spec ZonesSpec) (_ *Zones, err error) {
 		return nil, err
 	}
 	z.source = filepath.Join(z.dir, "source", contentName)
-	if err := makeFiles(z.source, spec.Size, spec.Files); err != nil {
+	if err := makeFiles(z.source, equalSizes(spec.Size, spec.Files)); err != nil {
 		return nil, err
 	}
 	if err := z.makeMaster(); err != nil {
@@ -230,11 +230,11 @@ func (z *Zones) err() error {
 
 // Differ is the leaves whose live content is not, to the byte, what was
 // published, with the reason of each.
-func (z *Zones) Differ() map[string]error {
+func (z *Zones) Differ(ctx context.Context) map[string]error {
 	bad := map[string]error{}
 	for _, zone := range z.Zones {
 		for _, n := range zone.Leaves {
-			if err := sameTree(z.source, filepath.Join(n.Dir, contentName)); err != nil {
+			if err := sameTree(ctx, z.source, filepath.Join(n.Dir, contentName)); err != nil {
 				bad[fmt.Sprint(zone.Name, " ", n.Name)] = err
 			}
 		}
