@@ -1,6 +1,7 @@
 package pieces
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -84,6 +85,37 @@ func BenchmarkRecover(b *testing.B) {
 	b.SetBytes(r.Layout.Total)
 	for b.Loop() {
 		if err := s.Recover(b.Context(), nil); err != nil || !s.Have().All() {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkTree is a download of 10,000 files of 1 to 64 KiB: its pieces come in
+// no order, and each is given once to another peer, a block at a time.
+func BenchmarkTree(b *testing.B) {
+	order := rand.New(rand.NewPCG(1, 2))
+	sizes := make([]int64, 10_000)
+	for i := range sizes {
+		sizes[i] = 1<<10 + order.Int64N(63<<10)
+	}
+	r := piecestest.NewRelease(128<<10, sizes...)
+	buf := make([]byte, 16<<10)
+	b.SetBytes(r.Layout.Total)
+	for b.Loop() {
+		b.StopTimer()
+		s := benchStore(b, r)
+		b.StartTimer()
+		for _, i := range order.Perm(r.Layout.NumPieces()) {
+			if err := s.WritePiece(i, r.Piece(i)); err != nil {
+				b.Fatal(err)
+			}
+			for off := int64(0); off < r.Layout.PieceSize(i); off += int64(len(buf)) {
+				if err := s.ReadAt(buf[:min(int64(len(buf)), r.Layout.PieceSize(i)-off)], i, off); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		if err := s.Sync(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -15,6 +15,17 @@ import (
 // that it lies together and a disk that is too small shows early.
 const preallocMin = 1 << 20
 
+// openIn opens a file in a root. The runtime finds out by four system calls
+// that it cannot wait for a file, unless it is opened not to be waited for, which
+// is all the same to a file.
+func openIn(root *os.Root, name string, flag int, perm fs.FileMode) (*os.File, error) {
+	f, err := root.OpenFile(name, flag|unix.O_NONBLOCK, perm)
+	if errors.Is(err, unix.EAGAIN) { // somebody has a lease on it, and is to be waited for
+		return root.OpenFile(name, flag, perm)
+	}
+	return f, err
+}
+
 // resize cuts a file that is longer than want bytes, and takes the space for a
 // long one that is shorter, where the file system can; others grow as they are
 // written. On a full disk nothing is taken.

@@ -8,6 +8,13 @@ import (
 	"os"
 )
 
+// preallocMin is more than any file has: no space is taken before it is needed.
+const preallocMin = 1 << 62
+
+func openIn(root *os.Root, name string, flag int, perm fs.FileMode) (*os.File, error) {
+	return root.OpenFile(name, flag, perm)
+}
+
 // resize cuts a file that is longer than want bytes.
 func resize(f *os.File, want int64) error {
 	info, err := f.Stat()

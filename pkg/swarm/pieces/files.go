@@ -2,20 +2,16 @@ package pieces
 
 import (
 	"container/list"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"distd/internal/layout"
+	"distd/pkg/swarm/bitmap"
 )
 
 // fileTable opens the release's files and holds a bounded number of them open,
-// those used last. A file in use is never closed.
+// those used last, and as many of their folders. What is in use is never closed.
 type fileTable struct {
 	layout   *layout.Layout
 	readOnly bool
@@ -26,6 +22,7 @@ type fileTable struct {
 	prepare sync.Mutex
 	made    map[string]struct{} // folders known to be folders
 	fresh   map[string]struct{} // folders with entries that are not synced
+	known   *bitmap.Bitmap      // files that were there for writing before
 
 	mu     sync.Mutex
 	dir    string
@@ -35,6 +32,9 @@ type fileTable struct {
 	recent *list.List // of *openFile, used last in front
 	inUse  int        // references in all, also to replaced files
 	closed bool
+
+	folders       map[string]*folder
+	recentFolders *list.List // of *folder, used last in front
 }
 
 // openFile is an open file with the number of its users.
@@ -53,7 +53,9 @@ func newFileTable(dir string, l *layout.Layout, readOnly bool, limit int) *fileT
 	return &fileTable{
 		layout: l, readOnly: readOnly, limit: limit, dir: dir,
 		made: map[string]struct{}{}, fresh: map[string]struct{}{},
-		open: map[int]*openFile{}, recent: list.New(),
+		known: bitmap.New(len(l.Files)),
+		open:  map[int]*openFile{}, recent: list.New(),
+		folders: map[string]*folder{}, recentFolders: list.New(),
 	}
 }
 
@@ -72,7 +74,10 @@ func (t *fileTable) acquire(i int, write bool) (*openFile, error) {
 	if write {
 		f, err = t.create(root, i)
 	} else {
-		f, err = openRegular(root, t.name(i), os.O_RDONLY)
+		err = t.inFolder(root, i, func(dir *os.Root, name string) error {
+			f, err = openRegular(dir, name, os.O_RDONLY)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -228,6 +233,7 @@ func (t *fileTable) closeIdle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.evict(0)
+	t.evictFolders(0)
 	t.closeRoot()
 }
 
@@ -240,6 +246,7 @@ func (t *fileTable) reopen() {
 		e = e.Next()
 		t.forget(f)
 	}
+	t.forgetFolders()
 	t.closeRoot()
 }
 
@@ -248,111 +255,9 @@ func (t *fileTable) close() error {
 	defer t.mu.Unlock()
 	t.closed, t.limit = true, 0
 	t.evict(0)
+	t.evictFolders(0)
 	t.dropRoot()
 	return nil
-}
-
-// openRegular opens a file that must be one: neither a symlink, through which
-// bytes would go elsewhere, nor a pipe, on which opening would wait.
-func openRegular(root *os.Root, name string, flag int) (*os.File, error) {
-	info, err := root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file but %s; remove it", filepath.Join(root.Name(), name), info.Mode().Type())
-	}
-	f, err := root.OpenFile(name, flag, 0)
-	if err != nil {
-		return nil, err
-	}
-	now, err := f.Stat()
-	if err == nil && !os.SameFile(info, now) {
-		err = fmt.Errorf("%s was replaced while it was opened", name)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// create opens file i for writing, makes it and its folders when missing, and
-// gives it its size.
-func (t *fileTable) create(root *os.Root, i int) (*os.File, error) {
-	t.prepare.Lock()
-	defer t.prepare.Unlock()
-	name, want := t.name(i), t.layout.Files[i].Length
-	dir := path.Dir(t.layout.Files[i].Path)
-	if err := t.makeDir(root, dir); err != nil {
-		return nil, err
-	}
-	f, err := t.openOwn(root, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
-		t.fresh[dir] = struct{}{}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := resize(f, want); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// makeDir makes the folder dir, a slash-separated path, and those above it.
-// What is in its way, also a symlink, is refused.
-func (t *fileTable) makeDir(root *os.Root, dir string) error {
-	if _, ok := t.made[dir]; ok || dir == "." {
-		return nil
-	}
-	parent := path.Dir(dir)
-	if err := t.makeDir(root, parent); err != nil {
-		return err
-	}
-	name := filepath.FromSlash(dir)
-	err := root.Mkdir(name, dirMode)
-	if err == nil {
-		t.fresh[parent] = struct{}{}
-		t.fresh[dir] = struct{}{}
-	} else if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := checkDir(root, name); err != nil {
-		return err
-	}
-	t.made[dir] = struct{}{}
-	return nil
-}
-
-func checkDir(root *os.Root, name string) error {
-	info, err := root.Lstat(name)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is not a folder but %s; remove it", filepath.Join(root.Name(), name), strings.TrimSpace("a file "+info.Mode().Type().String()))
-	}
-	return nil
-}
-
-// takeFresh returns the folders with entries that are not synced yet.
-func (t *fileTable) takeFresh() map[string]struct{} {
-	t.prepare.Lock()
-	defer t.prepare.Unlock()
-	fresh := t.fresh
-	t.fresh = map[string]struct{}{}
-	return fresh
-}
-
-func (t *fileTable) putFresh(dirs map[string]struct{}) {
-	t.prepare.Lock()
-	defer t.prepare.Unlock()
-	for d := range dirs {
-		t.fresh[d] = struct{}{}
-	}
 }
 
 // path is where the content root is.

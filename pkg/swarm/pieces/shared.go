@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -122,7 +123,11 @@ func (t *fileTable) mayBeShared(i int) bool {
 		return false
 	}
 	defer t.unuseRoot()
-	info, err := root.Lstat(t.name(i))
+	var info fs.FileInfo
+	err = t.inFolder(root, i, func(dir *os.Root, name string) error {
+		info, err = dir.Lstat(name)
+		return err
+	})
 	return err == nil && info.Mode().IsRegular() && links(info) > 1
 }
 
