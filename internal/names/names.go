@@ -34,6 +34,8 @@ func Element(e string) error {
 		return fmt.Errorf("name %q is not allowed", e)
 	case len(e) > MaxElement:
 		return fmt.Errorf("name %q... is longer than %d bytes", e[:32], MaxElement)
+	case plain(e):
+		return nil
 	case !utf8.ValidString(e):
 		return fmt.Errorf("name %q is not valid UTF-8", e)
 	case !norm.NFC.IsNormalString(e):
@@ -48,6 +50,17 @@ func Element(e string) error {
 		}
 	}
 	return nil
+}
+
+// plain says whether a name consists of printable ASCII without slashes alone, in
+// which no rule about characters is broken.
+func plain(e string) bool {
+	for i := range len(e) {
+		if c := e[i]; c < ' ' || c > '~' || c == '/' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // ReleaseName checks the name of a release, which becomes a name in the node's
@@ -67,11 +80,10 @@ func Path(p string) error {
 	if len(p) > MaxPath {
 		return fmt.Errorf("path %q... is longer than %d bytes", strings.ToValidUTF8(p[:64], "?"), MaxPath)
 	}
-	elems := strings.Split(p, "/")
-	if len(elems) > MaxDepth {
+	if strings.Count(p, "/") >= MaxDepth {
 		return fmt.Errorf("path %q is deeper than %d levels", p, MaxDepth)
 	}
-	for _, e := range elems {
+	for e := range strings.SplitSeq(p, "/") {
 		if err := Element(e); err != nil {
 			return fmt.Errorf("path %q: %w", p, err)
 		}
@@ -84,6 +96,9 @@ func Path(p string) error {
 // is also a folder. The zero value is ready to use.
 type Set struct {
 	seen map[string]entry // by folded path
+	// parent is the folder of the path that was added last: most come folder by
+	// folder, and the folders above need to be added once.
+	parent string
 }
 
 type entry struct {
@@ -107,13 +122,16 @@ func (s *Set) add(p string, dir bool) error {
 	if s.seen == nil {
 		s.seen = map[string]entry{}
 	}
-	for i := range p {
-		if p[i] != '/' {
-			continue
+	if parent := p[:max(0, strings.LastIndexByte(p, '/'))]; parent != s.parent {
+		for i := range len(p) {
+			if p[i] != '/' {
+				continue
+			}
+			if err := s.put(p[:i], entry{path: p[:i], dir: true}); err != nil {
+				return err
+			}
 		}
-		if err := s.put(p[:i], entry{path: p[:i], dir: true}); err != nil {
-			return err
-		}
+		s.parent = parent
 	}
 	return s.put(p, entry{path: p, dir: dir, listed: true})
 }

@@ -38,6 +38,11 @@ func TestSet(t *testing.T) {
 		{[]string{"a", "a/b"}, "folder"},
 		{[]string{"a/b", "a"}, "folder"},
 		{[]string{"a/", "a"}, "folder"},
+		{[]string{"a/b", "a/c", "a"}, "folder"},
+		{[]string{"a/b", "a/c", "a/B"}, "case"},
+		{[]string{"a/b/c", "a/b/d", "a/b"}, "folder"},
+		{[]string{"a/b/c", "a/b/d", "a/B/c"}, "case"},
+		{[]string{"a/b", "a/b/c", "a/b/d"}, "folder"},
 	} {
 		var s Set
 		var err error
