@@ -29,8 +29,10 @@ func (e *encoder) raw(line string) {
 // with an empty value are left out.
 func (e *encoder) element(name, text string, attrs ...string) {
 	e.start(name, attrs)
-	_, _ = textEscaper.WriteString(&e.b, legal(text)) // a buffer takes everything
-	e.b.WriteString("</" + name + ">\n")
+	e.text(text, textEscaper)
+	e.b.WriteString("</")
+	e.b.WriteString(name)
+	e.b.WriteString(">\n")
 }
 
 // open starts an element that has others in it, up to close.
@@ -47,7 +49,8 @@ func (e *encoder) close(name string) {
 
 func (e *encoder) start(name string, attrs []string) {
 	e.indent()
-	e.b.WriteString("<" + name)
+	e.b.WriteByte('<')
+	e.b.WriteString(name)
 	for i := 0; i < len(attrs); i += 2 {
 		if attrs[i+1] != "" {
 			e.b.WriteByte(' ')
@@ -58,9 +61,21 @@ func (e *encoder) start(name string, attrs []string) {
 }
 
 func (e *encoder) attr(name, value string) {
-	e.b.WriteString(name + `="`)
-	_, _ = attrEscaper.WriteString(&e.b, legal(value))
+	e.b.WriteString(name)
+	e.b.WriteString(`="`)
+	e.text(value, attrEscaper)
 	e.b.WriteByte('"')
+}
+
+// text writes a value with its escapes. Most have none.
+func (e *encoder) text(s string, escaper *strings.Replacer) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '&' || c == '<' || c == '>' || c == '"' {
+			_, _ = escaper.WriteString(&e.b, legal(s)) // a buffer takes everything
+			return
+		}
+	}
+	e.b.WriteString(s)
 }
 
 // The escapes of the `metalink` program, and those of white space that readers
