@@ -195,6 +195,7 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 	o.Progress, o.Log = progress, n.log.Named("publish")
 	// An error is that there is no room; the publish finds out by itself.
 	o.MakeRoom = func(need int64) { _ = n.makeRoom(ctx, need) }
+	o.Announce = func(r *store.Release) { n.announce(ctx, r.Manifest.Channel, r.ID) }
 	res, err := publishNow(ctx, n.store, n.signing, o)
 	if err != nil {
 		return nil, err
@@ -209,18 +210,23 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		fields = append(fields, zap.String("because", req.watched.Because))
 	}
 	n.log.Info("published", fields...)
-	n.published(ctx, res.Channel, res.ID)
+	n.prune(context.WithoutCancel(ctx))
 	return res, nil
 }
 
 // published brings a new release to those who wait for it, and drops old ones.
 func (n *Node) published(ctx context.Context, channel, id string) {
+	n.announce(ctx, channel, id)
+	n.prune(context.WithoutCancel(ctx))
+}
+
+// announce brings a new release to those who wait for it.
+func (n *Node) announce(ctx context.Context, channel, id string) {
 	if n.engine != nil {
 		n.releases.want(ctx, id)
 	} else {
 		n.tell(channel)
 	}
-	n.prune(context.WithoutCancel(ctx))
 }
 
 // publishNow publishes. What is refused for no reason of the system, such as a

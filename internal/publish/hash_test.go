@@ -33,7 +33,7 @@ func TestAnyTree(t *testing.T) {
 		}
 		src.root = root
 		defer func() { _ = src.close() }()
-		if err := src.scan(t.Context(), "."); err != nil {
+		if err := src.scan(t.Context(), ".", false); err != nil {
 			t.Fatal(err)
 		}
 		hashTree(t, src, rapid.SampledFrom([]int64{1 << 10, 16 << 10, 2 << 20}).Draw(rt, "piece"))

@@ -28,6 +28,7 @@ type publication struct {
 
 	chunks *delta.Index // of what is being published; nil: none are wanted
 	rec    *record      // of the publish before, of the same source; nil: none
+	linked []uint64     // as Store.NoteLinked has it
 }
 
 func (p *publication) run(ctx context.Context) (*Result, error) {
@@ -76,11 +77,14 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if known != nil {
+		p.linked = known.inodes
+	}
 	r, err := p.seal(context.WithoutCancel(ctx), m, t)
 	if err != nil {
 		return nil, err
 	}
-	res := p.result(r)
+	res := p.result(r, t)
 	res.Method, res.Unreadable = method, src.skipped.total
 	if known != nil {
 		res.Kept = known.count
@@ -248,7 +252,13 @@ func (p *publication) commit(ctx context.Context, r *store.Release, data, sig []
 	if err != nil {
 		return nil, err
 	}
-	return r, p.st.SetPointer(p.Channel, data, sig, ptr)
+	if err := p.st.SetPointer(p.Channel, data, sig, ptr); err != nil {
+		return r, err
+	}
+	if p.Announce != nil {
+		p.Announce(r)
+	}
+	return r, nil
 }
 
 // nextSerial is one above all that the channel has seen.
@@ -324,8 +334,8 @@ func newTorrent(m *manifest.Manifest, pieces []byte) (*torrentfile.Torrent, erro
 	return torrentfile.Create(m.Name, m.Kind == manifest.KindTree, l, pieces)
 }
 
-// result describes a release.
-func (p *publication) result(r *store.Release) *Result {
+// result describes a release, whose torrent may be given.
+func (p *publication) result(r *store.Release, t *torrentfile.Torrent) *Result {
 	m := r.Manifest
 	res := &Result{
 		ID: r.ID, Channel: m.Channel, Name: m.Name, InfoHash: m.InfoHash, Dir: r.Dir,
@@ -338,21 +348,23 @@ func (p *publication) result(r *store.Release) *Result {
 	}
 	res.ChannelLink = torrentfile.ChannelLink(p.key.Public().Raw(), m.Channel)
 	var err error
-	if res.Magnet, err = p.magnet(r); err != nil {
+	if res.Magnet, err = p.magnet(r, t); err != nil {
 		p.Log.Warn("the release has no magnet link", zap.String("release", r.ID), zap.Error(err))
 	}
 	return res
 }
 
-// magnet is the magnet link of the release's torrent.
-func (p *publication) magnet(r *store.Release) (string, error) {
-	data, err := r.ReadMeta(r.Manifest.Name + ".torrent")
-	if err != nil {
-		return "", err
-	}
-	t, err := torrentfile.Parse(data)
-	if err != nil {
-		return "", err
+// magnet is the magnet link of the release's torrent, which is read when it is not
+// given.
+func (p *publication) magnet(r *store.Release, t *torrentfile.Torrent) (string, error) {
+	if t == nil {
+		data, err := r.ReadMeta(r.Manifest.Name + ".torrent")
+		if err != nil {
+			return "", err
+		}
+		if t, err = torrentfile.Parse(data); err != nil {
+			return "", err
+		}
 	}
 	return Magnet(t, r.Manifest, r.ID, p.PublicURL), nil
 }

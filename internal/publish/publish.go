@@ -75,6 +75,9 @@ type Options struct {
 	// Confirm is called when all was read and found unchanged, and nothing is
 	// visible yet. With its error nothing is published.
 	Confirm func() error
+	// Announce is called as soon as the release is the channel's newest: what is
+	// left to do then is for the next publish and for the result.
+	Announce func(*store.Release)
 	// DeltaBases is for how many of the channel's releases before this one a delta
 	// pack is made, where it saves something; 0: none.
 	DeltaBases int

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/pkg/metalink"
@@ -51,18 +53,20 @@ func render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte, publ
 		own = publicURL + "/releases/" + manifest.ID(data) + "/"
 	}
 	var v3, v4 bytes.Buffer
-	err = document(m, own, false).WriteV4(&v4)
-	if err == nil {
-		d := document(m, own, true)
-		if m.Kind == manifest.KindTree {
-			// Version 3 cannot say which file of a torrent is meant: stock
-			// clients would fetch the whole tree once for each file.
-			for i := range d.Files {
-				d.Files[i].Torrents = nil
-			}
+	d := document(m, own, false)
+	old := d
+	if m.Kind == manifest.KindTree {
+		// Version 3 cannot say which file of a torrent is meant: stock clients
+		// would fetch the whole tree once for each file.
+		old = document(m, own, true)
+		for i := range old.Files {
+			old.Files[i].Torrents = nil
 		}
-		err = d.WriteV3(&v3)
 	}
+	var g errgroup.Group
+	g.Go(func() error { return d.WriteV4(&v4) })
+	g.Go(func() error { return old.WriteV3(&v3) })
+	err = g.Wait()
 	switch {
 	case err == nil:
 		meta.Metalink, meta.Meta4 = v3.Bytes(), v4.Bytes()

@@ -213,7 +213,7 @@ func (p *publication) linkContent(ctx context.Context, from *store.Release) erro
 			}
 			made[dir] = true
 		}
-		err := l.take(name, name, true)
+		_, err := l.take(name, name, true)
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("release %d is damaged: publish its content anew: %w", from.Manifest.Serial, err)
 		}

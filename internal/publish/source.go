@@ -118,15 +118,10 @@ func (s *source) close() error { return s.root.Close() }
 // scan could carry the same time stamps as before it.
 func (s *source) settle(ctx context.Context, base string) error {
 	for range 5 {
-		if err := s.scan(ctx, base); err != nil {
+		if err := s.scan(ctx, base, false); err != nil {
 			return err
 		}
-		var newest time.Time
-		for _, e := range slices.Concat(s.files, s.dirs) {
-			if t := e.stat.ctime.time(); t.After(newest) {
-				newest = t
-			}
-		}
+		newest := later(later(time.Time{}, s.files), s.dirs)
 		age := s.scanned.Sub(newest) // what was written later may not have been seen
 		// A clock that was set back is no reason to wait.
 		if age >= tick || newest.After(time.Now()) {
@@ -141,9 +136,19 @@ func (s *source) settle(ctx context.Context, base string) error {
 	return fmt.Errorf("%w: something writes to it all the time", ErrSourceChanged)
 }
 
-// scan lists the source.
-func (s *source) scan(ctx context.Context, base string) error {
-	w := &walk{ctx: ctx, src: s, several: map[inode]int{}}
+// later is the newest of t and the change times of entries.
+func later(t time.Time, entries []entry) time.Time {
+	for i := range entries {
+		if c := entries[i].stat.ctime.time(); c.After(t) {
+			t = c
+		}
+	}
+	return t
+}
+
+// scan lists the source, for the first time or again.
+func (s *source) scan(ctx context.Context, base string, again bool) error {
+	w := &walk{ctx: ctx, src: s, again: again, several: map[inode]int{}}
 	s.scanned = time.Now()
 	if err := w.run(base); err != nil {
 		return err
@@ -185,7 +190,8 @@ func (s *source) verify(ctx context.Context) error {
 		base = s.files[0].path
 	}
 	now := &source{path: s.path, root: s.root, kind: s.kind, name: s.name, scope: s.scope, ignore: s.ignore}
-	if err := now.scan(ctx, base); err != nil {
+	// What may not be read and was left out must be left out again.
+	if err := now.scan(ctx, base, s.skipped.total == 0); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

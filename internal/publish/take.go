@@ -70,7 +70,7 @@ func (p *publication) takeOnce(ctx context.Context, src *source, m *manifest.Man
 // nothingNew is the result when the newest release has the content already.
 func (p *publication) nothingNew(r *store.Release, src *source, sums []fileSums) *Result {
 	p.Log.Info("content is that of the newest release", zap.String("channel", p.Channel), zap.Uint64("serial", r.Manifest.Serial))
-	res := p.result(r)
+	res := p.result(r, nil)
 	res.Unchanged, res.Unreadable = true, src.skipped.total
 	p.keepRecord(src, r, sums)
 	return res

@@ -8,10 +8,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
+	"runtime"
 	"slices"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"distd/internal/delta"
@@ -36,6 +37,10 @@ type takeover struct {
 	sums  []fileSums // of those, by index in the source
 	count int
 	bytes int64
+
+	// inodes has those of files that are links to files of from, by index in the
+	// source; 0 for others.
+	inodes []uint64
 
 	pieces []int  // for each piece the same one of from, -1 for those to be hashed
 	sha1   []byte // of the pieces of from, one behind the other
@@ -215,20 +220,45 @@ func (t *takeover) complete(s *sums) error {
 	return nil
 }
 
+// linkChunk is how many files in a row one goroutine links, with their folders
+// open.
+const linkChunk = 128
+
 // fill puts the files that are taken over into the workspace, whose folders are
 // there. m describes what they shall be.
 func (t *takeover) fill(ctx context.Context, p *publication, m *manifest.Manifest) error {
+	var list []int
+	for i, k := range t.files {
+		if k >= 0 && m.Files[i].Size > 0 {
+			list = append(list, i)
+		}
+	}
+	t.inodes = make([]uint64, len(m.Files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for part := range slices.Chunk(list, linkChunk) {
+		g.Go(func() error { return t.fillPart(ctx, p, m, part) })
+	}
+	return g.Wait()
+}
+
+// fillPart does it for some of the files.
+func (t *takeover) fillPart(ctx context.Context, p *publication, m *manifest.Manifest, part []int) error {
 	l := newLinker(p.st, t.from)
 	defer l.close()
-	for i, k := range t.files {
-		if k < 0 || m.Files[i].Size == 0 {
-			continue
-		}
+	for _, i := range part {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, old := &m.Files[i], &t.from.Manifest.Files[k]
-		err := l.take(t.from.Manifest.ContentPath(old.Path), m.ContentPath(f.Path), f.Mode == old.Mode && f.MTime == old.MTime)
+		f, old := &m.Files[i], &t.from.Manifest.Files[t.files[i]]
+		from := t.from.Manifest.ContentPath(old.Path)
+		ino, err := l.look(from, old)
+		if err == nil {
+			var linked bool
+			if linked, err = l.take(from, m.ContentPath(f.Path), f.Mode == old.Mode && f.MTime == old.MTime); linked {
+				t.inodes[i] = ino
+			}
+		}
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 			return err
 		}
@@ -237,66 +267,4 @@ func (t *takeover) fill(ctx context.Context, p *publication, m *manifest.Manifes
 		}
 	}
 	return nil
-}
-
-// linker puts files of a release into the workspace.
-type linker struct {
-	src, dst folders
-	err      error
-}
-
-func newLinker(st *store.Store, from *store.Release) *linker {
-	l := &linker{}
-	if l.src.top, l.err = os.OpenRoot(from.ContentRoot()); l.err == nil {
-		l.dst.top, l.err = st.Root().OpenRoot(contentDir)
-	}
-	return l
-}
-
-// take makes the file to, in a folder that exists, of the release's file from.
-// It is linked when it may be and the file system can, else it is a copy with
-// blocks that are shared where possible.
-func (l *linker) take(from, to string, link bool) error {
-	if l.err != nil {
-		return l.err
-	}
-	if link {
-		src, name, err := l.src.openFile(from)
-		if err != nil {
-			return err
-		}
-		dst, base, err := l.dst.openFile(to)
-		if err != nil {
-			return err
-		}
-		if unix.Linkat(int(src.Fd()), name, int(dst.Fd()), base, 0) == nil {
-			return nil
-		}
-	}
-	return l.copy(from, to)
-}
-
-// copy copies a file, sharing its blocks where the file system can.
-func (l *linker) copy(from, to string) error {
-	src, err := l.src.top.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = src.Close() }() // it was only read
-	dst, err := l.dst.top.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if cloneFile(dst, src) != nil {
-		_, err = dst.ReadFrom(src)
-	}
-	return errors.Join(err, dst.Close())
-}
-
-func (l *linker) close() {
-	for _, f := range []*folders{&l.src, &l.dst} {
-		if f.top != nil {
-			_, _ = f.close(), f.top.Close() // nothing was written through them
-		}
-	}
 }

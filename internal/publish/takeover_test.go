@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"distd/internal/store"
 )
 
 // content is a file of a release.
@@ -72,6 +75,29 @@ func TestOnlyChangesAreRead(t *testing.T) {
 	}
 }
 
+// TestAnnounce: a new release is announced once, when the pointer leads to it, and
+// before what only the next publish needs.
+func TestAnnounce(t *testing.T) {
+	b, o, _ := settled(t)
+	var told []string
+	o.Announce = func(r *store.Release) {
+		told = append(told, r.ID)
+		if _, _, ptr, err := b.st.Pointer("web"); err != nil || ptr.Manifest != r.ID || !r.Complete {
+			t.Errorf("announced %s, complete: %v; the pointer leads to %v (%v)", r.ID, r.Complete, ptr, err)
+		}
+		if rec, err := loadRecord(b.st, "web"); err != nil || rec.release == r.ID {
+			t.Errorf("the record is written already: %v", err)
+		}
+	}
+	if res := b.publish(o); !res.Unchanged || told != nil {
+		t.Errorf("unchanged: %v, announced %q", res.Unchanged, told)
+	}
+	b.write("site/d1/f15", noise(200, 10_015))
+	if res := b.publish(o); !slices.Equal(told, []string{res.ID}) {
+		t.Errorf("announced %q, want %s", told, res.ID)
+	}
+}
+
 // TestSameTimesOtherFile: who keeps size and time of a file still changes it.
 func TestSameTimesOtherFile(t *testing.T) {
 	b, o, _ := settled(t)
@@ -118,6 +144,10 @@ func TestWhatReadsAll(t *testing.T) {
 		"short content": {func(_ *bench, o *Options, first *Result) error {
 			o.PieceLength = 1 << 10
 			return os.Truncate(filepath.Join(first.Dir, "content/site/d1/f12"), 10)
+		}, 0},
+		"touched content": {func(_ *bench, _ *Options, first *Result) error {
+			now := time.Now()
+			return os.Chtimes(filepath.Join(first.Dir, "content/site/d1/f12"), now, now)
 		}, 0},
 		"damaged content": {func(_ *bench, o *Options, first *Result) error {
 			o.PieceLength = 1 << 10 // it must be read

@@ -20,6 +20,10 @@ import (
 type walk struct {
 	ctx context.Context
 	src *source
+	// again says that what was found is compared with what a walk has found before,
+	// so that its names and rights need no second check: those of a file do not
+	// change without its change time.
+	again bool
 
 	set         names.Set
 	files, dirs []entry
@@ -148,13 +152,15 @@ func (w *walk) unreadable(err error) {
 }
 
 func (w *walk) visitFile(dir *os.File, name string, e entry, several bool) {
-	if err := unix.Faccessat(int(dir.Fd()), name, unix.R_OK, unix.AT_EACCESS); err != nil {
-		w.unreadable(&fs.PathError{Op: "read", Path: e.path, Err: err})
-		return
-	}
-	if err := w.set.Add(w.releasePath(e.path)); err != nil {
-		w.problems.add(err)
-		return
+	if !w.again {
+		if err := unix.Faccessat(int(dir.Fd()), name, unix.R_OK, unix.AT_EACCESS); err != nil {
+			w.unreadable(&fs.PathError{Op: "read", Path: e.path, Err: err})
+			return
+		}
+		if err := w.set.Add(w.releasePath(e.path)); err != nil {
+			w.problems.add(err)
+			return
+		}
 	}
 	if several {
 		w.several[inode{e.stat.dev, e.stat.ino}]++
@@ -190,7 +196,7 @@ func (w *walk) visitFolder(dir *os.File, name string, e entry, ignored bool) err
 		w.problems.add(fmt.Errorf("%s is where distd keeps its releases: publish a folder that does not hold it", e.path))
 		return nil
 	}
-	if ignored {
+	if ignored || w.again {
 		if strings.Count(e.path, "/") >= names.MaxDepth {
 			return nil
 		}

@@ -127,6 +127,14 @@ func (s *Store) linkedIn(id string) []uint64 {
 	return s.linked[id]
 }
 
+// NoteLinked tells of files of a staged release, by their indexes in the manifest,
+// that they are links to files of complete releases: the inodes that they have,
+// 0 for all others. Commit need not sync them again.
+func (s *Store) NoteLinked(id string, inodes []uint64) {
+	defer s.ids.lock(id)()
+	s.noteLinked(id, inodes)
+}
+
 func (s *Store) noteLinked(id string, inodes []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,12 +14,13 @@ import (
 // was replaced.
 func TestLinkedFilesAreDurable(t *testing.T) {
 	for _, c := range []struct {
-		name            string
-		restart, settle bool
-		want            []string
+		name                  string
+		restart, settle, told bool
+		want                  []string
 	}{
 		{name: "linked", want: []string{"d/new", "two"}},
 		{name: "after a restart", restart: true, want: []string{"a", "d/b", "d/new", "two"}},
+		{name: "told", restart: true, told: true, want: []string{"d/b", "d/new", "two"}},
 		{name: "replaced", settle: true, want: []string{"a", "d/new", "two"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -57,6 +58,13 @@ func TestLinkedFilesAreDurable(t *testing.T) {
 			t.Cleanup(func() { _ = again.Close() })
 			if !c.restart {
 				again.linked = s.linked
+			}
+			if c.told {
+				st, err := os.Stat(filepath.Join(r.ContentRoot(), "site/a"))
+				check(t, err)
+				inodes := make([]uint64, len(next.m.Files))
+				inodes[next.m.FileIndex("a")] = identOf(st).Inode
+				again.NoteLinked(next.id, inodes)
 			}
 			_, err = again.Commit(t.Context(), next.id)
 			check(t, err)
