@@ -189,6 +189,26 @@ func (b *bench) compare(src, dst string) {
 	for p := range got {
 		b.Errorf("%q is published and not in the source", p)
 	}
+	b.compareLinks(src, dst)
+}
+
+// compareLinks checks that the names that are one file in the source are one in
+// the published tree, and no others.
+func (b *bench) compareLinks(src, dst string) {
+	b.Helper()
+	there, back := map[uint64]uint64{}, map[uint64]uint64{}
+	for p, what := range list(b, src) {
+		if !strings.HasPrefix(what, "-") {
+			continue // no file
+		}
+		x, y := inodeOf(b, filepath.Join(src, p)), inodeOf(b, filepath.Join(dst, p))
+		if there[x] == 0 && back[y] == 0 {
+			there[x], back[y] = y, x
+		}
+		if there[x] != y || back[y] != x {
+			b.Errorf("%s is not the same file as those of its inode in the source", p)
+		}
+	}
 }
 
 func list(t testing.TB, top string) map[string]string {

@@ -225,8 +225,16 @@ func TestAnyChanges(t *testing.T) {
 		for range rapid.IntRange(2, 3).Draw(rt, "publishes") {
 			for range rapid.IntRange(1, 4).Draw(rt, "changes") {
 				n := name.Draw(rt, "name")
-				if rapid.Bool().Draw(rt, "delete") {
+				switch rapid.SampledFrom([]string{"write", "write", "delete", "link"}).Draw(rt, "change") {
+				case "delete":
 					_ = os.Remove(filepath.Join(o.Path, n)) // it may not be there
+					continue
+				case "link":
+					if first := name.Draw(rt, "first"); first != n {
+						b.mkdir("tree/" + filepath.Dir(n))
+						_ = os.Remove(filepath.Join(o.Path, n))
+						_ = os.Link(filepath.Join(o.Path, first), filepath.Join(o.Path, n)) // as well
+					}
 					continue
 				}
 				b.write("tree/"+n, bytes.Repeat([]byte{byte(rapid.IntRange(0, 3).Draw(rt, "byte"))}, size.Draw(rt, "size")))
@@ -235,6 +243,7 @@ func TestAnyChanges(t *testing.T) {
 			o.MD5 = rapid.Bool().Draw(rt, "md5")
 			if res := b.publish(o); res.Unchanged {
 				b.compareBytes(o.Path, filepath.Join(res.Dir, "content", res.Name))
+				b.compareLinks(o.Path, filepath.Join(res.Dir, "content", res.Name))
 			}
 		}
 	})
