@@ -2,9 +2,12 @@ package swarm
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"distd/pkg/swarm/wire"
@@ -17,9 +20,12 @@ const (
 	infoWindow = 8
 	docsWindow = 6
 	// maxShared is up to which size several peers are asked for all of it at once.
-	// What is larger comes from one, and from a further one each leadTime.
+	// What is larger comes from one, and from a further one each leadTime, up to
+	// maxLeads: then the slowest gives way, so that what is held stays bounded and
+	// nobody can hold up the others by being slow.
 	maxShared = 256 << 10
 	leadTime  = 5 * time.Second
+	maxLeads  = 3
 )
 
 // Reasons why a peer does not bring what is sought.
@@ -44,7 +50,7 @@ type sought struct {
 	mu    sync.Mutex
 	found bool
 	data  []byte
-	leads int       // connections over which something large comes
+	leads []*gather // over which something large comes
 	led   time.Time // when the last of them began
 }
 
@@ -85,21 +91,37 @@ func (s *sought) take(data []byte) error {
 }
 
 // lead says whether one more connection should bring something large.
-func (s *sought) lead(now time.Time) bool {
+func (s *sought) lead(g *gather, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.leads > 0 && now.Sub(s.led) < leadTime {
+	if len(s.leads) > 0 && now.Sub(s.led) < leadTime {
 		return false
 	}
-	s.leads++
+	if len(s.leads) >= maxLeads {
+		slowest := slices.MinFunc(s.leads, func(a, b *gather) int { return cmp.Compare(a.rate(now), b.rate(now)) })
+		slowest.passed.Store(true)
+		s.remove(slowest)
+	}
+	g.since = now
+	s.leads = append(s.leads, g)
 	s.led = now
 	return true
 }
 
-func (s *sought) unlead() {
+// remove takes a gather out of those that lead; the lock is held.
+func (s *sought) remove(g *gather) {
+	s.leads = slices.DeleteFunc(s.leads, func(o *gather) bool { return o == g })
+}
+
+func (s *sought) unlead(g *gather) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leads--
+	s.remove(g)
+}
+
+// rate is how many parts have come in a second since it leads.
+func (g *gather) rate(now time.Time) float64 {
+	return float64(g.came.Load()) / max(now.Sub(g.since).Seconds(), 1)
 }
 
 // gather puts together what one peer sends of what is sought.
@@ -114,8 +136,12 @@ type gather struct {
 	asked int   // parts
 	parts map[int][]byte
 	leads bool
-	over  bool  // nothing more is to be had from this peer
-	err   error // why
+	since time.Time    // it leads; under the lock of what is sought
+	came  atomic.Int32 // parts
+	// passed says that it is to give way to another.
+	passed atomic.Bool
+	over   bool  // nothing more is to be had from this peer
+	err    error // why
 }
 
 // open says whether the peer may still bring it.
@@ -124,7 +150,7 @@ func (g *gather) open() bool { return !g.over && g.of.missing() }
 // end gives the peer up for this.
 func (g *gather) end(err error) {
 	if g.leads {
-		g.of.unlead()
+		g.of.unlead(g)
 	}
 	g.leads, g.over, g.err, g.parts = false, true, err, nil
 }
@@ -147,7 +173,7 @@ func (g *gather) begin(to uint8, size int) error {
 // sized takes note of the size, and reports whether this connection goes on.
 func (g *gather) sized(size int) bool {
 	g.size = size
-	if size > maxShared && !g.of.lead(time.Now()) {
+	if size > maxShared && !g.of.lead(g, time.Now()) {
 		g.end(errElsewhere)
 		return false
 	}
@@ -196,6 +222,10 @@ func (g *gather) part(m *wire.MetadataMsg) (bool, error) {
 	if !g.open() {
 		return false, nil // it was given up after it was asked for
 	}
+	if g.passed.Load() {
+		g.end(errElsewhere)
+		return false, nil
+	}
 	if m.Piece >= g.asked || g.size != 0 && m.TotalSize != g.size {
 		return false, fmt.Errorf("%w: part %d of %d bytes of the %s", errBadPart, m.Piece, m.TotalSize, g.of.name)
 	}
@@ -206,6 +236,7 @@ func (g *gather) part(m *wire.MetadataMsg) (bool, error) {
 		return false, fmt.Errorf("%w: part %d of the %s a second time", errBadPart, m.Piece, g.of.name)
 	}
 	g.parts[m.Piece] = bytes.Clone(m.Data)
+	g.came.Add(1)
 	if len(g.parts) < wire.MetadataParts(g.size) {
 		return true, g.more()
 	}

@@ -137,3 +137,41 @@ func TestEndlessChatter(t *testing.T) {
 		t.Errorf("ended by %v", err)
 	}
 }
+
+// Of something large no more than a few copies come at once, and the slowest gives
+// way to a further one.
+func TestSlowestOfLargeGivesWay(t *testing.T) {
+	s := &sought{name: "documents"}
+	now := time.Now()
+	var all []*gather
+	for i, came := range []int32{1000, 1, 1000} {
+		g := &gather{of: s, leads: true, size: maxShared + 1, parts: map[int][]byte{}, asked: 1}
+		g.came.Store(came)
+		now = now.Add(leadTime)
+		if !s.lead(g, now) {
+			t.Fatalf("copy %d may not come", i)
+		}
+		if s.lead(&gather{of: s}, now.Add(leadTime-1)) {
+			t.Fatalf("another comes too soon after copy %d", i)
+		}
+		all = append(all, g)
+	}
+	now = now.Add(leadTime)
+	further := &gather{of: s}
+	if !s.lead(further, now) || len(s.leads) != maxLeads {
+		t.Fatalf("%d copies come", len(s.leads))
+	}
+	for i, g := range all {
+		if g.passed.Load() != (i == 1) {
+			t.Errorf("copy %d gives way: %v", i, g.passed.Load())
+		}
+	}
+	data := wire.MetadataMsg{Kind: wire.MetadataData, TotalSize: all[1].size, Data: []byte{1}}
+	if _, err := all[1].part(&data); err != nil || !all[1].over || !errors.Is(all[1].err, errElsewhere) || all[1].parts != nil {
+		t.Errorf("it goes on: over %v, %v", all[1].over, err)
+	}
+	all[0].end(nil)
+	if len(s.leads) != maxLeads-1 {
+		t.Errorf("%d lead", len(s.leads))
+	}
+}
