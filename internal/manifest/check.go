@@ -136,6 +136,11 @@ func (m *Manifest) checkEntries() error {
 	if total != m.Size {
 		return fmt.Errorf("size %d is not the sum of the files' sizes %d", m.Size, total)
 	}
+	if len(m.Order) > 0 {
+		if err := checkOrder(m.Order, regular); err != nil {
+			return err
+		}
+	}
 	return m.checkDirs(&set)
 }
 

@@ -14,7 +14,9 @@ func fuzzKey(f *testing.F) PrivateKey {
 
 func FuzzOpen(f *testing.F) {
 	k := fuzzKey(f)
-	for _, m := range []*Manifest{fileRelease(), treeRelease(), linkedRelease()} {
+	ordered := treeRelease()
+	ordered.SetOrder([]int{2, 0})
+	for _, m := range []*Manifest{fileRelease(), treeRelease(), linkedRelease(), ordered} {
 		data := mustEncode(f, m)
 		f.Add(data)
 		f.Add(data[:len(data)/2])

@@ -16,8 +16,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"distd/internal/layout"
 )
 
 // Format is the version of the manifest's and the pointer's format.
@@ -77,13 +75,16 @@ type Manifest struct {
 	Dirs    []Dir     `json:"dirs,omitempty"`
 	Expires time.Time `json:"expires,omitzero"` // zero: never
 	// Files are sorted by path (as bytes). Those that are neither symlinks nor
-	// hard links are the files of the torrent, in this order.
+	// hard links are the files of the torrent, in this order where Order says
+	// no other.
 	Files    []File   `json:"files"`
 	Format   int      `json:"format"`
 	InfoHash string   `json:"infohash"` // of the v1 torrent, 40 hex digits
 	Kind     Kind     `json:"kind"`
 	Mirrors  []Mirror `json:"mirrors,omitempty"`
 	Name     string   `json:"name"`
+	// Order is how the torrent's files lie where it is not as in Files; see Regular.
+	Order []byte `json:"order,omitempty"`
 	// PieceLength is in bytes.
 	PieceLength int64 `json:"piece_length"`
 	// Pieces holds the SHA-256 of each piece, 32 bytes each, one behind the
@@ -154,19 +155,6 @@ func ID(data []byte) string {
 
 // ValidID says whether s has the form of a release's ID.
 func ValidID(s string) bool { return isHex(s, sha256.Size) }
-
-// Layout returns how the release's bytes lie in pieces and files: the files in
-// the order of Files without the symlinks and hard links. Paths begin with the
-// release's name.
-func (m *Manifest) Layout() (*layout.Layout, error) {
-	files := make([]layout.File, 0, len(m.Files))
-	for i := range m.Files {
-		if f := &m.Files[i]; f.InTorrent() {
-			files = append(files, layout.File{Path: m.ContentPath(f.Path), Length: f.Size})
-		}
-	}
-	return layout.New(m.PieceLength, files)
-}
 
 // ContentPath returns the path below the content root of a path of Files or
 // Dirs: "NAME" or "NAME/path".

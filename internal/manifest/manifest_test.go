@@ -61,7 +61,14 @@ func mustEncode(t testing.TB, m *Manifest) []byte {
 
 func TestRoundTrip(t *testing.T) {
 	k := testKey(t)
-	for _, m := range []*Manifest{fileRelease(), treeRelease()} {
+	ordered := treeRelease()
+	ordered.SetOrder([]int{2, 0})
+	wrong := treeRelease()
+	wrong.Order = []byte{0, 2}
+	if _, err := wrong.Encode(); !errors.Is(err, errOrder) {
+		t.Errorf("an order that is none: %v", err)
+	}
+	for _, m := range []*Manifest{fileRelease(), treeRelease(), ordered} {
 		data := mustEncode(t, m)
 		got, id, err := Open(k.Public(), data, Sign(k, data, "comment"))
 		if err != nil {

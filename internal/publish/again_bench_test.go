@@ -2,6 +2,7 @@ package publish
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,7 +12,6 @@ import (
 // BenchmarkPublishAgain publishes trees of small files once more after a small
 // change: one file has other bytes, or there is one file more, which sorts before
 // all others, or 20 files are changed, five deleted and a folder of 100 renamed.
-// DISTD_BENCH_DIR is where the tree and the store lie, a temporary folder by default.
 func BenchmarkPublishAgain(b *testing.B) {
 	for _, files := range []int{10_000, 100_000} {
 		size := 32 << 10
@@ -28,9 +28,13 @@ func publishAgain(b *testing.B, files, size int, change string) {
 	t := newBench(b)
 	data := noise(1, files+2*size)
 	name := func(i int) string { return fmt.Sprintf("tree/%04d/%06d", i/100, i) }
-	length := func(i int) int { return 1 + i*7919%(2*size) }
+	rnd := rand.New(rand.NewPCG(1, 2))
+	lengths := make([]int, files)
+	for i := range lengths {
+		lengths[i] = 1 + rnd.IntN(2*size)
+	}
 	for i := range files {
-		t.write(name(i), data[i:i+length(i)])
+		t.write(name(i), data[i:i+lengths[i]])
 	}
 	o := Options{Path: t.src + "/tree", DeltaBases: 1}
 	if _, err := t.try(b.Context(), o); err != nil {
@@ -41,7 +45,7 @@ func publishAgain(b *testing.B, files, size int, change string) {
 		n++
 		switch change {
 		case "one":
-			t.write(name(files/2), noise(byte(n), length(files/2)))
+			t.write(name(files/2), noise(byte(n), lengths[files/2]))
 		case "front":
 			t.write(fmt.Sprintf("tree/!%d", n), noise(byte(n), size))
 		case "mixed":

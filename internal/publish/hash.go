@@ -54,6 +54,7 @@ type hasher struct {
 	progress    func(done, total int64)
 	chunking    *chunking // nil: none
 	taken       *takeover // what need not be read; nil: nothing
+	order       []int     // of the source's regular files in the release
 
 	sums   sums
 	free   chan *chunk

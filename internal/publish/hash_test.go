@@ -57,7 +57,13 @@ func hashTree(t *testing.T, src *source, pieceLength int64) {
 		t.Fatal(err)
 	}
 	var last int64
-	h := &hasher{src: src, dst: dst, pieceLength: pieceLength, md5: true, progress: func(done, total int64) {
+	var order []int
+	for i, e := range src.files {
+		if e.regular() {
+			order = append(order, i)
+		}
+	}
+	h := &hasher{src: src, dst: dst, pieceLength: pieceLength, md5: true, order: order, progress: func(done, total int64) {
 		if done < last || total != src.total {
 			t.Errorf("progress %d of %d after %d", done, total, last)
 		}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,9 +161,17 @@ func (b *bench) checkContent(res *Result, m *manifest.Manifest, t *torrentfile.T
 			b.Errorf("%s has SHA-256 %s, manifest says %s", f.Path, got, f.SHA256)
 		}
 		sums.WriteString(f.SHA256 + "  " + m.ContentPath(f.Path) + "\n")
-		if f.InTorrent() {
-			all.Write(data)
+	}
+	lay, err := m.Layout()
+	if err != nil || !slices.Equal(lay.Files, t.Layout.Files) {
+		b.Errorf("the manifest's files are not laid out as the torrent's: %v", err)
+	}
+	for _, f := range t.Layout.Files {
+		data, err := os.ReadFile(filepath.Join(res.Dir, "content", f.Path))
+		if err != nil {
+			b.Fatal(err)
 		}
+		all.Write(data)
 	}
 	if got := string(b.meta(res, "SHA256SUMS")); got != sums.String() {
 		b.Errorf("SHA256SUMS is %q, want %q", got, sums.String())

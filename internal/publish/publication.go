@@ -53,6 +53,7 @@ func (p *publication) run(ctx context.Context) (*Result, error) {
 			return p.nothingNew(r, src, known.sums), nil
 		}
 	}
+	p.arrange(m, known)
 	sums, method, err := p.take(ctx, src, m, &known)
 	if err != nil {
 		return nil, err

@@ -45,12 +45,9 @@ func (h *hasher) read(ctx context.Context) error {
 		r.earlier.top = root
 		defer func() { _, _ = r.earlier.close(), root.Close() }() // they were only read
 	}
-	for i := range h.src.files {
+	for _, i := range h.order {
 		if err := ctx.Err(); err != nil {
 			return err
-		}
-		if !h.src.files[i].regular() {
-			continue
 		}
 		var err error
 		if h.taken.has(i) {

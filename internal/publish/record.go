@@ -239,16 +239,33 @@ func (r *record) save(st *store.Store, channel string) error {
 }
 
 // match returns for each of the source's files the index of its record, -1
-// where the file is another one or may have been changed.
+// where the file is another one or may have been changed. In a folder that was
+// renamed files are what they were.
 func (r *record) match(files []entry, md5 bool) []int {
 	out := make([]int, len(files))
+	elsewhere := map[stat][]int{} // files that are not where they were, if they were anywhere
 	at := 0
 	for i, e := range files {
 		for at < len(r.files) && strings.Compare(r.files[at].path, e.path) < 0 {
 			at++
 		}
 		out[i] = -1
-		if at < len(r.files) && r.files[at].path == e.path && e.regular() && r.files[at].stat == e.stat && (!md5 || r.files[at].md5 != nil) {
+		switch {
+		case !e.regular():
+		case at == len(r.files) || r.files[at].path != e.path:
+			elsewhere[e.stat] = append(elsewhere[e.stat], i)
+		case r.files[at].stat == e.stat && (!md5 || r.files[at].md5 != nil):
+			out[i] = at
+		}
+	}
+	if len(elsewhere) == 0 {
+		return out
+	}
+	for at := range r.files {
+		if md5 && r.files[at].md5 == nil {
+			continue
+		}
+		for _, i := range elsewhere[r.files[at].stat] {
 			out[i] = at
 		}
 	}

@@ -45,7 +45,7 @@ func (p *publication) takeOnce(ctx context.Context, src *source, m *manifest.Man
 	if p.InPlace {
 		dst.method = InPlace
 	}
-	h := &hasher{src: src, dst: dst, pieceLength: m.PieceLength, md5: p.MD5, progress: p.Progress, taken: known}
+	h := &hasher{src: src, dst: dst, pieceLength: m.PieceLength, md5: p.MD5, progress: p.Progress, taken: known, order: m.Regular()}
 	var s *sums
 	if p.DeltaBases > 0 {
 		if h.chunking, err = newChunking(src.total); err != nil {

@@ -71,7 +71,7 @@ func (p *publication) findUnchanged(src *source) *takeover {
 		if at < 0 {
 			continue
 		}
-		name := src.files[i].path
+		name := rec.files[at].path // it may have been in a folder that was renamed since
 		if src.kind == manifest.KindFile {
 			name = r.Manifest.Name
 		}
@@ -128,8 +128,11 @@ func (t *takeover) matchPieces(m *manifest.Manifest) error {
 		return errors.New("its torrent has other pieces than its manifest")
 	}
 	// same is the old index of each file in the layout, which has no links.
-	_, oldIndex := regularFiles(t.from.Manifest)
-	files, _ := regularFiles(m)
+	oldIndex := make([]int, len(t.from.Manifest.Files))
+	for i, k := range t.from.Manifest.Regular() {
+		oldIndex[k] = i
+	}
+	files := m.Regular()
 	same := make([]int, len(files))
 	for i, f := range files {
 		if same[i] = t.files[f]; same[i] >= 0 {
@@ -140,19 +143,6 @@ func (t *takeover) matchPieces(m *manifest.Manifest) error {
 		t.pieces[i] = findPiece(lay, old, same, i)
 	}
 	return nil
-}
-
-// regularFiles returns which of the manifest's files are in its layout, and
-// where each is there.
-func regularFiles(m *manifest.Manifest) (files, index []int) {
-	index = make([]int, len(m.Files))
-	for i, f := range m.Files {
-		index[i] = len(files)
-		if f.InTorrent() {
-			files = append(files, i)
-		}
-	}
-	return files, index
 }
 
 // findPiece returns the piece of old that has the same parts of the same files

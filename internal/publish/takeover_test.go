@@ -98,6 +98,52 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
+// TestPiecesStay: a file in front of all others and one less move no piece, and a
+// folder that is renamed is not read.
+func TestPiecesStay(t *testing.T) {
+	b, o, first := settled(t)
+	pieces := func(res *Result) map[string]bool {
+		r, err := b.st.Release(res.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]bool{}
+		for i := range len(r.Manifest.Pieces) / 32 {
+			sum := r.Manifest.PieceHash(i)
+			out[string(sum[:])] = true
+		}
+		return out
+	}
+	shared := func(x, y *Result) (n int) {
+		all := pieces(x)
+		for p := range pieces(y) {
+			if all[p] {
+				n++
+			}
+		}
+		return n
+	}
+	b.write("site/a", noise(200, 777))
+	second := b.publish(o)
+	if n := shared(first, second); n < first.Pieces-1 {
+		t.Errorf("a file in front has left %d pieces of %d", n, first.Pieces)
+	}
+	if err := os.Remove(filepath.Join(o.Path, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(o.Path, "d1"), filepath.Join(o.Path, "y")); err != nil {
+		t.Fatal(err)
+	}
+	b.symlink("y/f11", "site/other")
+	if err := os.Remove(filepath.Join(o.Path, "link")); err != nil {
+		t.Fatal(err)
+	}
+	third := b.publish(o)
+	if n := shared(second, third); n < second.Pieces-1 || third.Kept != 32 {
+		t.Errorf("after a folder was renamed %d pieces of %d are left, %d files were kept", n, second.Pieces, third.Kept)
+	}
+}
+
 // TestSameTimesOtherFile: who keeps size and time of a file still changes it.
 func TestSameTimesOtherFile(t *testing.T) {
 	b, o, _ := settled(t)

@@ -31,8 +31,9 @@ type fixture struct {
 
 // makeFixture builds a release. A path that ends with a slash is a folder, one
 // with " -> target" a symlink, one with " => target" another name of a file that
-// comes before. One path alone that is the name makes it a
-// release of a single file, everything else a tree.
+// comes before. One path alone that is the name makes it a release of a single
+// file, everything else a tree. The torrent of one with an even serial has its
+// files in reverse.
 func makeFixture(channel, name string, serial uint64, files map[string]string) *fixture {
 	m := &manifest.Manifest{Channel: channel, Name: name, Serial: serial, Format: manifest.Format, Kind: manifest.KindTree,
 		Created: time.Unix(1_700_000_000+int64(serial), 0).UTC(), InfoHash: strings.Repeat("ab", 20), PieceLength: 1 << 10}
@@ -61,10 +62,12 @@ func makeFixture(channel, name string, serial uint64, files map[string]string) *
 		}
 	}
 	slices.SortFunc(m.Files, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
-	for _, e := range m.Files {
-		if e.InTorrent() {
-			all.WriteString(f.files[e.Path])
-		}
+	if order := m.Regular(); serial%2 == 0 && len(order) > 1 { // as well as any other
+		slices.Reverse(order)
+		m.SetOrder(order)
+	}
+	for _, i := range m.Regular() {
+		all.WriteString(f.files[m.Files[i].Path])
 	}
 	m.Size = int64(all.Len())
 	for b := all.Bytes(); len(b) > 0; b = b[min(len(b), 1<<10):] {

@@ -14,11 +14,8 @@ import (
 // pieceOf gives the right bytes of a fixture's pieces.
 func pieceOf(f *fixture) func(int, []byte) error {
 	var all strings.Builder
-	for _, e := range f.m.Files {
-		if !e.InTorrent() {
-			continue
-		}
-		all.WriteString(f.files[e.Path])
+	for _, i := range f.m.Regular() {
+		all.WriteString(f.files[f.m.Files[i].Path])
 	}
 	return func(i int, buf []byte) error {
 		copy(buf, all.String()[int64(i)*f.m.PieceLength:])

@@ -142,13 +142,8 @@ func (h *hands) close() {
 
 func (u *reuser) list(want func(int) bool) int {
 	u.first = map[[sha256.Size]byte]int32{}
-	index := -1
-	for i := range u.to.Manifest.Files {
+	for index, i := range u.to.Manifest.Regular() {
 		f := &u.to.Manifest.Files[i]
-		if !f.InTorrent() {
-			continue
-		}
-		index++
 		if f.Size == 0 || !want(index) {
 			continue
 		}
@@ -240,13 +235,9 @@ func (u *reuser) from(ctx context.Context, r *Release, exact bool) error {
 // offered lists the files that are still wanted and that a release has, with
 // what it has.
 func (u *reuser) offered(r *Release, exact bool) (list []*wanted) {
-	index := -1
-	for i := range r.Manifest.Files {
+	for index, i := range r.Manifest.Regular() {
 		f := &r.Manifest.Files[i]
-		if !f.InTorrent() {
-			continue
-		}
-		if index++; f.Size == 0 || u.whole != nil && !u.whole(index) {
+		if f.Size == 0 || u.whole != nil && !u.whole(index) {
 			continue
 		}
 		at, ok := u.first[sumOf(f)]

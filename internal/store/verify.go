@@ -145,8 +145,11 @@ func (v *verifier) add(name, kind, format string, args ...any) {
 
 // entries looks at everything that the manifest lists, without reading it.
 func (v *verifier) entries(ctx context.Context) error {
-	file := 0 // index into lay.Files, which leaves out links
-	for _, f := range v.m.Files {
+	at := make([]int, len(v.m.Files)) // by index in Files: index into lay.Files
+	for file, i := range v.m.Regular() {
+		at[i] = file
+	}
+	for i, f := range v.m.Files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -168,9 +171,8 @@ func (v *verifier) entries(ctx context.Context) error {
 			continue
 		}
 		if !ok || !v.file(name, &f, st) {
-			v.broken[file] = true
+			v.broken[at[i]] = true
 		}
-		file++
 	}
 	for _, d := range v.m.Dirs {
 		name := v.m.ContentPath(d.Path)
