@@ -142,6 +142,10 @@ func TestPiecesStay(t *testing.T) {
 	if n := shared(second, third); n < second.Pieces-1 || third.Kept != 32 {
 		t.Errorf("after a folder was renamed %d pieces of %d are left, %d files were kept", n, second.Pieces, third.Kept)
 	}
+	if r, err := b.st.Release(second.ID); err != nil || len(r.Manifest.Order) == 0 {
+		t.Errorf("the new file is where it sorts: %v", err)
+	}
+	b.rollback(second.Serial)
 }
 
 // TestSameTimesOtherFile: who keeps size and time of a file still changes it.
