@@ -216,7 +216,7 @@ func TestWatchUnderLoad(t *testing.T) {
 	const settle = 400 * time.Millisecond
 	dir, folder := t.TempDir(), filepath.Join(t.TempDir(), "www")
 	put(t, filepath.Join(folder, "stays"), string(whole(rand.New(rand.NewPCG(1, 1)))))
-	n, _, _ := watching(t, dir, folder, func(c *config.Config) { c.WatchSettle, c.WatchMaxDelay = settle, 4*time.Second })
+	n, _, _ := watching(t, dir, folder, func(c *config.Config) { c.WatchSettle, c.WatchMaxDelay, c.MaxDelete = settle, 4*time.Second, "none" })
 	begun := time.Now()
 	l := &load{folder: folder, files: int64(files), pace: length * 2 / time.Duration(files)}
 	l.run(8, 4*length)
