@@ -93,6 +93,8 @@ type Config struct {
 
 	Owner string `koanf:"owner" usage:"whom the files, folders and symlinks of releases on a seed or leaf are given to: USER, USER:GROUP or :GROUP, by name or number (default: the user and group that distd runs as)"`
 
+	Spare bool `koanf:"spare" usage:"whether a node keeps, beside a live tree of some hundreds of files, a second one of links to them (folders, no content), with which the next release is there sooner; with reuse: link only" reload:"yes"`
+
 	Announce []string      `koanf:"announce" usage:"tracker URLs put into published torrents, one tier each"`
 	Mirror   []string      `koanf:"mirror" usage:"further places of the content for published releases: [LOCATION [PREFERENCE]] URL"`
 	Deltas   int           `koanf:"delta_bases" usage:"for how many of a channel's releases before it a published release gets a delta pack, with which nodes that have that release fetch what changed (0: none)" reload:"yes"`
@@ -161,6 +163,7 @@ func Default() Config {
 		ScrubRate:       10 << 20,
 		MinFree:         Reserve{Bytes: 1 << 30, Percent: 5},
 		Reuse:           "link",
+		Spare:           true,
 		Deltas:          2,
 		MaxDelete:       "50%",
 		Inline:          256 << 10,

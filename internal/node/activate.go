@@ -39,6 +39,7 @@ func (j *job) activate(ctx context.Context) error {
 	// look at what is old is enough for all of them.
 	if changed || !j.kept {
 		n.prune(ctx)
+		n.wantSpares()
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func TestReloadTakesOver(t *testing.T) {
 	after.KeepAge, after.KeepBytes, after.MinFree = time.Hour, 1<<30, config.Reserve{Bytes: 1 << 20}
 	after.Scrub, after.ScrubRate, after.ScrubRepair = time.Hour, 1<<20, true
 	after.MaxPeers, after.PerRelease, after.DSCP, after.Reuse, after.Deltas = 3, 2, "le", "copy", 7
-	after.Inline, after.MaxDelete = 1<<10, "7"
+	after.Inline, after.MaxDelete, after.Spare = 1<<10, "7", false
 	after.Up, after.Down, after.WANDown = config.Always(1<<20), config.Always(2<<20), config.Always(5<<20)
 	after.ChannelUp, after.ChannelDown = []string{"web=3MiB"}, []string{"web=4MiB"}
 	changed := config.Changed(&before, &after)

@@ -79,6 +79,7 @@ type Node struct {
 	releases  *keeper
 	scrub     *scrubber
 	rules     chan struct{} // what is kept has changed
+	spares    chan struct{} // a spare tree may be missing
 	short     atomic.Int64  // releases that wait for space
 	seedless  seedless
 	search    search
@@ -93,7 +94,7 @@ type Node struct {
 // New opens the node's folder and its listeners and starts nothing. The node
 // must then be run, which also closes what New opened.
 func New(cfg *config.Config, version string, log *zap.Logger) (_ *Node, err error) {
-	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry(), rules: make(chan struct{}, 1)}
+	n := &Node{role: cfg.Role, version: version, log: log, started: time.Now(), peerID: newPeerID(), registry: prometheus.NewRegistry(), rules: make(chan struct{}, 1), spares: make(chan struct{}, 1)}
 	n.cfg.Store(cfg)
 	if n.fence, err = newFence(cfg, log.Named("zone")); err != nil {
 		return nil, err
@@ -344,6 +345,7 @@ func (n *Node) Run(ctx context.Context) error {
 	spawn("releases", n.releases.run)
 	spawn("scrub", n.scrub.run)
 	spawn("retention", n.tidy)
+	spawn("spare trees", n.keepSpares)
 	if n.server != nil {
 		spawn("http server", n.serveHTTP)
 	}

@@ -25,7 +25,9 @@ func (n *Node) Reload(cfg *config.Config) error {
 	next.Scrub, next.ScrubRate, next.ScrubRepair = cfg.Scrub, cfg.ScrubRate, cfg.ScrubRepair
 	next.Up, next.Down, next.WANDown, next.ChannelUp, next.ChannelDown = cfg.Up, cfg.Down, cfg.WANDown, cfg.ChannelUp, cfg.ChannelDown
 	next.MaxPeers, next.PerRelease, next.DSCP, next.Reuse, next.Deltas, next.Inline = cfg.MaxPeers, cfg.PerRelease, cfg.DSCP, cfg.Reuse, cfg.Deltas, cfg.Inline
+	next.Spare = cfg.Spare
 	n.cfg.Store(&next)
+	n.wantSpares()
 	n.scrub.wakeUp()
 	select {
 	case n.rules <- struct{}{}:

@@ -47,6 +47,9 @@ func (n *Node) makeRoom(ctx context.Context, need int64) error {
 	if !errors.Is(lacks, syscall.ENOSPC) {
 		return lacks
 	}
+	if err := n.store.DropSpares(); err != nil {
+		n.log.Debug("a spare tree could not be removed", zap.Error(err))
+	}
 	removed, err := n.store.Free(ctx, func(freed int64) bool { return n.room(need-freed) == nil }, n.inFlight)
 	n.dropped(removed, err, "removed an old release to make room")
 	if len(removed) == 0 {

@@ -17,6 +17,7 @@ func wide(serial uint64, files int) *fixture {
 		if i%(files/20) == 0 {
 			content += fmt.Sprint(" of ", serial)
 		}
+		text[fmt.Sprintf("%04d/", i/100)] = ""
 		text[fmt.Sprintf("%04d/%02d", i/100, i%100)] = content
 	}
 	return makeFixture("wide", "wide", serial, text)
@@ -26,28 +27,34 @@ func wide(serial uint64, files int) *fixture {
 // its papers to its being live. ms-* are the parts of it.
 func BenchmarkPush(b *testing.B) {
 	for _, files := range []int{1_000, 10_000} {
-		b.Run(fmt.Sprint(files), func(b *testing.B) {
-			s, err := Open(b.TempDir(), nil)
-			must(b, err)
-			defer func() { must(b, s.Close()) }()
-			push(b, s, wide(1, files), nil)
-			parts := map[string]time.Duration{}
-			serial := uint64(1)
-			for b.Loop() {
-				b.StopTimer()
-				serial++
-				f := wide(serial, files)
-				b.StartTimer()
-				push(b, s, f, parts)
-				b.StopTimer()
-				_, err := s.Prune(context.Background(), 1, nil)
+		for _, spare := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/spare=%v", files, spare), func(b *testing.B) {
+				s, err := Open(b.TempDir(), nil)
 				must(b, err)
-				b.StartTimer()
-			}
-			for name, took := range parts {
-				b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N), "ms-"+name)
-			}
-		})
+				defer func() { must(b, s.Close()) }()
+				push(b, s, wide(1, files), nil)
+				parts := map[string]time.Duration{}
+				serial := uint64(1)
+				for b.Loop() {
+					b.StopTimer()
+					serial++
+					f := wide(serial, files)
+					b.StartTimer()
+					push(b, s, f, parts)
+					b.StopTimer()
+					_, err := s.Prune(context.Background(), 1, nil)
+					must(b, err)
+					if spare {
+						_, err := s.PrepareSpare(context.Background(), "wide")
+						must(b, err)
+					}
+					b.StartTimer()
+				}
+				for name, took := range parts {
+					b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N), "ms-"+name)
+				}
+			})
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"distd/internal/manifest"
@@ -91,7 +91,8 @@ type content struct {
 	want map[string]struct{} // every path
 	dirs []manifest.Dir      // all folders, sorted so that parents come first
 
-	linked []uint64 // as in Store
+	linked  []uint64        // as in Store
+	settled map[string]bool // folders in which nothing is left to do, as in spareTree
 	// state is what a look at each of m.Files has shown, and each says that they
 	// and the folders are synced one by one.
 	state []fileState
@@ -118,6 +119,10 @@ func (s *Store) finishContent(ctx context.Context, r *Release) error {
 		return err
 	}
 	defer done()
+	return c.finish(ctx)
+}
+
+func (c *content) finish(ctx context.Context) error {
 	// First everything that makes, changes or removes entries of folders, as
 	// that changes their times; then files, which may get another inode, and
 	// their further names; then folders from the inside out.
@@ -137,18 +142,22 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 	if err != nil {
 		return nil, nil, explain("open folder", s.abs(at), err)
 	}
-	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step, owner: s.fs.owner}, inodes: map[uint64][]int{}}
+	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), settled: maps.Clone(s.settledIn(r.ID)), inodes: map[uint64][]int{},
+		disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step, owner: s.fs.owner}}
 	c.list()
 	return c, func() { _ = root.Close() }, nil
 }
 
 // list collects all paths that shall exist, and all folders.
 func (c *content) list() {
-	c.want = make(map[string]struct{}, len(c.m.Files)+len(c.m.Dirs))
-	for _, f := range c.m.Files {
-		c.want[c.m.ContentPath(f.Path)] = struct{}{}
-	}
 	c.dirs = allDirs(c.m)
+	c.unsettle()
+	c.want = map[string]struct{}{}
+	for i := range c.m.Files {
+		if p := c.m.ContentPath(c.m.Files[i].Path); !c.isSettled(p) {
+			c.want[p] = struct{}{}
+		}
+	}
 	for _, d := range c.dirs {
 		c.want[d.Path] = struct{}{}
 	}
@@ -157,6 +166,9 @@ func (c *content) list() {
 // makeDirs makes the folders, and opens those that are too closed to work in.
 func (c *content) makeDirs(context.Context) error {
 	for _, d := range c.dirs {
+		if c.settled[d.Path] {
+			continue
+		}
 		st, err := c.root.Lstat(d.Path)
 		switch {
 		case err == nil && st.IsDir():
@@ -196,7 +208,7 @@ func (c *content) makeFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	todo := len(c.dirs)
+	todo := len(c.dirs) - len(c.settled)
 	for _, s := range c.state {
 		if s != fileDurable {
 			todo++
@@ -211,6 +223,9 @@ func (c *content) makeFile(dir *folder, i int) error {
 	f := &c.m.Files[i]
 	name := c.m.ContentPath(f.Path)
 	switch {
+	case c.isSettled(name):
+		c.state[i] = fileDurable
+		return nil
 	case f.Symlink != "":
 		return c.makeSymlink(name, f.Symlink)
 	case f.Hardlink != "": // when its file is what it shall be
@@ -273,6 +288,9 @@ func (c *content) removeExtras(ctx context.Context) error {
 }
 
 func (c *content) removeExtrasIn(ctx context.Context, dir string) error {
+	if c.settled[dir] {
+		return nil
+	}
 	entries, err := readDir(c.root, dir)
 	if err != nil {
 		return explain("read folder", c.abs(dir), err)
@@ -315,6 +333,9 @@ func (c *content) finishFiles(ctx context.Context) error {
 func (c *content) finishDirs(ctx context.Context) error {
 	byDepth := make([][]manifest.Dir, names.MaxDepth+1)
 	for _, d := range c.dirs {
+		if c.settled[d.Path] {
+			continue
+		}
 		n := strings.Count(d.Path, "/")
 		byDepth[n] = append(byDepth[n], d)
 	}
@@ -356,35 +377,6 @@ func allDirs(m *manifest.Manifest) []manifest.Dir {
 		add(path.Dir(m.ContentPath(f.Path)))
 	}
 	return sortedDirs(listed)
-}
-
-// parallel calls fn with 0 to n-1, several at a time, until one fails or ctx
-// ends.
-func parallel(ctx context.Context, workers, n int, fn func(ctx context.Context, i int) error) error {
-	g, inner := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for i := range n {
-		if inner.Err() != nil {
-			break
-		}
-		g.Go(func() error { return fn(inner, i) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return ctx.Err()
-}
-
-// chunkSize is the number of files that one goroutine looks at in a row, with
-// their folder open.
-const chunkSize = 128
-
-// inChunks calls fn with parts of 0 to n, several at a time, until one fails or
-// ctx ends.
-func inChunks(ctx context.Context, workers, n int, fn func(ctx context.Context, from, to int) error) error {
-	return parallel(ctx, workers, (n+chunkSize-1)/chunkSize, func(ctx context.Context, i int) error {
-		return fn(ctx, i*chunkSize, min(n, (i+1)*chunkSize))
-	})
 }
 
 // sameTime says whether a file has the time of the manifest, which knows whole

@@ -69,12 +69,18 @@ func (l *life) arrive(s *Store, f *faults, r *fixture) error {
 	}
 	l.staged[r.id] = true
 	if !rel.Complete {
-		for p := range r.files {
+		rest := r
+		if l.opts.spareFiles > 0 {
+			if rest, err = takeAll(s, r); err != nil {
+				return err
+			}
+		}
+		for p := range rest.files {
 			if r.m.Files[r.m.FileIndex(p)].InTorrent() {
 				f.writes(filepath.Join(rel.ContentRoot(), r.m.ContentPath(p)))
 			}
 		}
-		if err := r.fetch(rel); err != nil {
+		if err := rest.fetch(rel); err != nil {
 			return err
 		}
 	}
@@ -87,7 +93,11 @@ func (l *life) arrive(s *Store, f *faults, r *fixture) error {
 	if _, err := s.Activate(context.Background(), r.id, WithHook()); err != nil {
 		return err
 	}
-	return l.hooks(s)
+	if err := l.hooks(s); err != nil || l.opts.spareFiles == 0 {
+		return err
+	}
+	_, err = s.PrepareSpare(context.Background(), r.m.Channel)
+	return err
 }
 
 func (l *life) hooks(s *Store) error {
@@ -134,7 +144,10 @@ func (l *life) inspect(s *Store) {
 	}
 	l.inspectNames(s)
 	for _, d := range []string{tmpDir, trashDir} {
-		if left := list(l.t, filepath.Join(l.dir, d)); len(left) > 0 {
+		left := slices.DeleteFunc(list(l.t, filepath.Join(l.dir, d)), func(name string) bool {
+			return l.opts.spareFiles > 0 && strings.HasPrefix(name, sparePrefix)
+		})
+		if len(left) > 0 {
 			l.t.Errorf("%s holds %v", d, left)
 		}
 	}

@@ -61,6 +61,10 @@ func (s *Store) Mend(ctx context.Context, rep *Report, piece func(i int, buf []b
 		m.index[f.Path] = i
 	}
 	defer m.clean()
+	// They have other names for the files that are replaced.
+	if err := s.DropSpares(); err != nil {
+		return nil, fmt.Errorf("repair release %s: %w", r.ID, err)
+	}
 	err = m.build(ctx)
 	if err == nil {
 		err = m.install(ctx)

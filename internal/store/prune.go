@@ -240,7 +240,7 @@ func (s *Store) sweep() error {
 		_, err := s.Release(id)
 		return err != nil && !inUse[id]
 	}
-	for _, f := range []func(func(string) bool) error{s.sweepReleases, s.sweepChanged, s.sweepRepair, s.sweepHooks} {
+	for _, f := range []func(func(string) bool) error{s.sweepReleases, s.sweepChanged, s.sweepRepair, s.sweepHooks, s.sweepSpares} {
 		if err := f(gone); err != nil {
 			return err
 		}

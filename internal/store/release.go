@@ -107,6 +107,7 @@ func (s *Store) remember(r *Release) *Release {
 	s.changes++
 	if r.Complete {
 		delete(s.linked, r.ID)
+		delete(s.trees, r.ID)
 	}
 	return r
 }
@@ -116,6 +117,7 @@ func (s *Store) forget(id string) {
 	defer s.mu.Unlock()
 	delete(s.releases, id)
 	delete(s.linked, id)
+	delete(s.trees, id)
 	s.changes++
 }
 

@@ -113,6 +113,7 @@ type reuser struct {
 	own    *os.Root                    // .distd: nothing outside of it is ever linked
 	whole  func(file int) bool         // of an unfinished release, whose files are moved; nil for complete ones
 	linked []uint64                    // as in Store
+	all    bool                        // empty files too, and none but by a link
 
 	mu    sync.Mutex
 	taken map[uint64]bool // inodes that files of the new release are
@@ -144,7 +145,7 @@ func (u *reuser) list(want func(int) bool) int {
 	u.first = map[[sha256.Size]byte]int32{}
 	for index, i := range u.to.Manifest.Regular() {
 		f := &u.to.Manifest.Files[i]
-		if f.Size == 0 || !want(index) {
+		if f.Size == 0 && !u.all || !want(index) {
 			continue
 		}
 		sum := sumOf(f)
@@ -190,8 +191,15 @@ func (u *reuser) run(ctx context.Context) error {
 	if u.linked = u.s.linkedIn(u.to.ID); u.linked == nil {
 		u.linked = make([]uint64, len(u.to.Manifest.Files))
 	}
+	taken, err := u.takeSpare(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range u.files {
-		u.linked[u.files[i].place] = 0 // it is looked at anew
+		w := &u.files[i]
+		if w.done = taken && u.linked[w.place] != 0; !w.done {
+			u.linked[w.place] = 0 // it is looked at anew
+		}
 	}
 	u.taken = map[uint64]bool{}
 	for _, ino := range u.linked {
@@ -237,7 +245,7 @@ func (u *reuser) from(ctx context.Context, r *Release, exact bool) error {
 func (u *reuser) offered(r *Release, exact bool) (list []*wanted) {
 	for index, i := range r.Manifest.Regular() {
 		f := &r.Manifest.Files[i]
-		if f.Size == 0 || u.whole != nil && !u.whole(index) {
+		if f.Size == 0 && !u.all || u.whole != nil && !u.whole(index) {
 			continue
 		}
 		at, ok := u.first[sumOf(f)]

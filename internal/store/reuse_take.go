@@ -52,7 +52,7 @@ func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted, how Re
 		}
 		u.disclaim(st.Ino)
 	}
-	if errors.Is(err, errChanged) || errors.Is(err, unix.EEXIST) {
+	if errors.Is(err, errChanged) || errors.Is(err, unix.EEXIST) || u.all {
 		return err
 	}
 	return u.copy(old, name, h, path.Base(to), &st)
@@ -94,7 +94,7 @@ func (u *reuser) move(old *os.File, from string, dst *folder, to string) error {
 // link gives the file a second name. Who had it there before, and it is the same
 // file, is content too.
 func (u *reuser) link(old *os.File, from string, dst *folder, to string, want *unix.Stat_t) error {
-	o := op{kind: "make link", path: dst.base + "/" + to, to: from}
+	o := op{kind: "make link", path: path.Join(ownDir, dst.base, dst.path, to), to: from}
 	if u.s.step != nil {
 		if err := u.s.step(o); err != nil {
 			return err

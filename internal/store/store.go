@@ -31,6 +31,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +64,8 @@ type options struct {
 	// syncFSAt is the number of files and folders to sync from which on the whole
 	// file system is synced instead.
 	syncFSAt int
+	// spareFiles is the number of files from which on a tree gets a spare.
+	spareFiles int
 	// noHardLinks is set where hard links shall not be tried.
 	noHardLinks bool
 }
@@ -85,6 +88,7 @@ type Store struct {
 	// linked has the inodes of files in staged releases that are those of complete
 	// ones, and as durable, by ID and place in the manifest; 0 for others.
 	linked map[string][]uint64
+	trees  map[string]*spareTree // by ID: staged releases that were made of a spare
 
 	usageMu   sync.Mutex
 	use       Use // as it was at
@@ -109,6 +113,9 @@ func open(dir string, o options) (*Store, error) {
 	if o.syncFSAt == 0 {
 		o.syncFSAt = syncFSAt
 	}
+	if o.spareFiles == 0 {
+		o.spareFiles = spareFiles
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", dir, err)
@@ -120,7 +127,8 @@ func open(dir string, o options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", explain("open folder", abs, err))
 	}
-	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step, owner: NoOwner}, releases: map[string]*Release{}, linked: map[string][]uint64{}}
+	s := &Store{options: o, dir: abs, root: root, fs: &disk{root: root, dir: abs, step: o.step, owner: NoOwner},
+		releases: map[string]*Release{}, linked: map[string][]uint64{}, trees: map[string]*spareTree{}}
 	if err := s.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("store %s: %w", abs, err), s.Close())
 	}
@@ -153,6 +161,9 @@ func (s *Store) start() error {
 		return err
 	}
 	if err := s.loadReleases(); err != nil {
+		return err
+	}
+	if err := s.sweepSpares(nil); err != nil {
 		return err
 	}
 	if err := s.matchPointerFiles(); err != nil {
@@ -214,6 +225,9 @@ func (s *Store) clean(dir string) error {
 		return explain("read folder", s.abs(dir), err)
 	}
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), sparePrefix) {
+			continue
+		}
 		if err := s.fs.purge(dir + "/" + e.Name()); err != nil {
 			s.log.Warn("cannot delete what is no longer needed", zap.Error(err))
 		}

@@ -53,8 +53,14 @@ func (s *Store) measure(rels []*Release) *usage {
 				u.inodes[sys.Ino].rels++
 			}
 		}
-		for _, f := range r.Manifest.Files {
-			add(r.path + "/" + contentDir + "/" + r.Manifest.ContentPath(f.Path))
+		places := []string{r.path}
+		if s.Spare(r.ID) {
+			places = append(places, spareDir(r.ID)) // it goes with the release
+		}
+		for _, at := range places {
+			for _, f := range r.Manifest.Files {
+				add(at + "/" + contentDir + "/" + r.Manifest.ContentPath(f.Path))
+			}
 		}
 		if entries, err := readDir(s.root, r.path); err == nil {
 			for _, e := range entries {
