@@ -101,7 +101,7 @@ func (l *lead) open(b *manifest.Bundle) error {
 func (l *lead) take(info []byte) (*torrentfile.Torrent, error) {
 	t, err := torrentfile.ParseInfo(info)
 	if err == nil && l.papers != nil {
-		l.papers.torrent, err = t.Encode()
+		l.papers.parsed = t
 	}
 	if err != nil {
 		return nil, fmt.Errorf("torrent %x of serial %d: %w", l.item.InfoHash, l.item.Serial, err)

@@ -88,7 +88,8 @@ type Node struct {
 	ready     atomic.Bool
 	counters  counters
 	traffic   upstream.Traffic // of the documents
-	inlined   sync.Map         // int64 by ID of a release: bytes of the pack that came with its documents
+	torrent   atomic.Pointer[lastTorrent]
+	inlined   sync.Map // int64 by ID of a release: bytes of the pack that came with its documents
 }
 
 // New opens the node's folder and its listeners and starts nothing. The node

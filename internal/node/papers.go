@@ -41,7 +41,7 @@ func (f *follower) papers(ctx context.Context, key manifest.PublicKey, p *manife
 		return err
 	})
 	g.Go(func() (err error) {
-		if got.torrent, err = f.torrent(gctx, p, base); err != nil {
+		if got.parsed, err = f.torrent(gctx, p, base); err != nil {
 			err = fmt.Errorf("torrent of release %s: %w", p.Manifest, err)
 		}
 		return err
@@ -57,23 +57,22 @@ func (f *follower) papers(ctx context.Context, key manifest.PublicKey, p *manife
 	return &got, g.Wait()
 }
 
-// torrent gets the release's torrent, or makes it from its info dictionary:
+// torrent gets the release's torrent, or what its info dictionary makes of it:
 // nothing else of it is used.
-func (f *follower) torrent(ctx context.Context, p *manifest.Pointer, base *upstream.Base) ([]byte, error) {
+func (f *follower) torrent(ctx context.Context, p *manifest.Pointer, base *upstream.Base) (*torrentfile.Torrent, error) {
 	info, err := f.client.Info(ctx, p.Manifest, p.InfoHash, base, maxTorrent)
 	if errors.Is(err, fs.ErrNotExist) {
 		b, err := f.client.Meta(ctx, p.Manifest, p.Name+torrentSuffix, maxTorrent)
 		f.node.traffic.Plain.Add(int64(len(b)))
-		return b, err
+		if err != nil {
+			return nil, err
+		}
+		return torrentfile.Parse(b)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t, err := torrentfile.ParseInfo(info)
-	if err != nil {
-		return nil, err
-	}
-	return t.Encode()
+	return torrentfile.ParseInfo(info)
 }
 
 // documentsBase is the newest release of the channel that is known here, nil
@@ -93,8 +92,8 @@ func (n *Node) documentsBase(p *manifest.Pointer) *upstream.Base {
 	}
 	b := &upstream.Base{ID: rel.ID, Manifest: m}
 	if data, err := rel.ReadMeta(rel.Manifest.Name + torrentSuffix); err == nil {
-		if t, err := torrentfile.Parse(data); err == nil {
-			b.Info = t.InfoBytes
+		if t, err := torrentfile.Dictionary(data); err == nil {
+			b.Info = t["info"]
 		}
 	}
 	return b

@@ -333,6 +333,10 @@ func (j *job) land(ctx context.Context) error {
 }
 
 func (j *job) readTorrent(rel *store.Release) (*torrentfile.Torrent, error) {
+	if last := j.node.torrent.Load(); last != nil && last.id == rel.ID {
+		j.node.torrent.CompareAndSwap(last, nil)
+		return last.Torrent, nil
+	}
 	b, err := rel.ReadMeta(j.m.Name + ".torrent")
 	if err != nil {
 		return nil, err

@@ -20,7 +20,8 @@ type papers struct {
 	pointer, pointerSig   []byte
 	manifest, manifestSig []byte
 	torrent               []byte
-	item                  []byte // nil: there is none
+	parsed                *torrentfile.Torrent // instead of torrent, where it was read already
+	item                  []byte               // nil: there is none
 	// pack is the delta pack for the release packBase; nil: it did not come along.
 	pack     []byte
 	packBase string
@@ -54,7 +55,18 @@ func (n *Node) takeUp(ctx context.Context, log *zap.Logger, key manifest.PublicK
 	}
 	log.Info("new release", zap.String("channel", p.Channel), zap.Uint64("serial", p.Serial), zap.String("name", p.Name), zap.String("release", rel.ID), zap.Int64("bytes", rel.Manifest.Size))
 	n.releases.want(ctx, rel.ID)
+	if live, ok := n.store.Live(p.Channel); ok && n.store.Spare(live) {
+		// What comes before there is something to offer is done in an instant, and
+		// those who follow are busy with the papers meanwhile.
+		n.tell(p.Channel)
+	}
 	return nil
+}
+
+// lastTorrent is the torrent of the release that was staged last, for its job.
+type lastTorrent struct {
+	id string
+	*torrentfile.Torrent
 }
 
 // fresh says whether the pointer leads further than what is known, and refuses
@@ -90,7 +102,10 @@ func (got *papers) open(key manifest.PublicKey, p *manifest.Pointer) (*manifest.
 	if err := p.Matches(m, id); err != nil {
 		return nil, "", nil, fmt.Errorf("manifest %s: %w", p.Manifest, err)
 	}
-	t, err := torrentfile.Parse(got.torrent)
+	t := got.parsed
+	if t == nil {
+		t, err = torrentfile.Parse(got.torrent)
+	}
 	if err == nil {
 		err = agree(m, t)
 	}
@@ -120,6 +135,7 @@ func (n *Node) stage(ctx context.Context, key manifest.PublicKey, p *manifest.Po
 	}
 	rel, err := n.store.Stage(m, id, meta)
 	if err == nil {
+		n.torrent.Store(&lastTorrent{id, t})
 		n.placePack(rel, got)
 	}
 	return rel, err

@@ -42,7 +42,7 @@ func (n *Node) addUpstreams(cfg *config.Config) error {
 // addUpstream makes one follower.
 func (n *Node) addUpstream(base string) (*follower, error) {
 	c, err := upstream.New(base, upstream.Options{TLS: n.outward.TLS(), Proxy: n.outward.Proxy, Auth: n.outward.Userinfo, PollInterval: n.cfg.Load().Poll,
-		UserAgent: "distd/" + n.version, Log: n.log.Named("upstream"), Traffic: &n.traffic})
+		UserAgent: "distd/" + n.version, Log: n.log.Named("upstream"), Traffic: &n.traffic, Short: n.passOn})
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +50,14 @@ func (n *Node) addUpstream(base string) (*follower, error) {
 	all := append(slices.Clone(n.upstreams()), f)
 	n.ups.Store(&all)
 	return f, nil
+}
+
+// passOn keeps a short form of a document for those that follow this node: they
+// have the same base, for the most part.
+func (n *Node) passOn(id, doc, base string, packed []byte) {
+	if n.server != nil {
+		n.server.KeepShort(id, doc, base, packed)
+	}
 }
 
 // upstreams are the nodes that this one follows now. One at a time changes them:

@@ -73,3 +73,11 @@ func (s *Server) whole(rel *Release, doc string) ([]byte, error) {
 	}
 	return t.InfoBytes, nil
 }
+
+// KeepShort takes a document's short form as another node has given it, which is
+// good: those who ask for it soon get it as it is. Making it would take longer than
+// all else that they wait for.
+func (s *Server) KeepShort(id, doc, base string, packed []byte) {
+	d := newDocument(packed)
+	s.made.put(madeKey{id, doc, base}, d, int64(len(d.data))+512)
+}

@@ -100,3 +100,20 @@ func TestShortDocumentsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestShortKept: what another node has given is passed on as it is, for the releases
+// that are here.
+func TestShortKept(t *testing.T) {
+	c := newCatalog()
+	old, now, other := pairOf(t, c)
+	s := newServer(t, Config{Catalog: c})
+	s.KeepShort(now.ID, manifest.ManifestDocument, old.ID, []byte("as it came"))
+	s.KeepShort(now.ID, manifest.ManifestDocument, other.ID, []byte("of another channel"))
+	r := ask(s, "GET", "/releases/"+now.ID+"/"+manifest.ShortName(manifest.ManifestDocument, old.ID))
+	if got := body(t, r); got != "as it came" {
+		t.Errorf("%d %q", r.StatusCode, got)
+	}
+	if r := ask(s, "GET", "/releases/"+now.ID+"/"+manifest.ShortName(manifest.ManifestDocument, other.ID)); r.StatusCode != http.StatusNotFound {
+		t.Errorf("of another channel: %d", r.StatusCode)
+	}
+}

@@ -95,8 +95,9 @@ type content struct {
 	settled map[string]bool // folders in which nothing is left to do, as in spareTree
 	// state is what a look at each of m.Files has shown, and each says that they
 	// and the folders are synced one by one.
-	state []fileState
-	each  bool
+	state  []fileState
+	each   bool
+	toSync []string // files, below the content root, when all is as it should be
 
 	mu     sync.Mutex
 	inodes map[uint64][]int // files by inode, where it has several names
@@ -323,10 +324,21 @@ func (c *content) finishFiles(ctx context.Context) error {
 			c.linked[i] = 0 // it is another file, whatever inode it has
 		}
 	}
-	return parallel(ctx, c.s.workers, len(todo), func(_ context.Context, i int) error {
-		return c.finishFile(&c.m.Files[todo[i]], c.each)
+	err := parallel(ctx, c.s.workers, len(todo), func(_ context.Context, i int) error {
+		f := &c.m.Files[todo[i]]
+		return c.finishFile(f, c.each && closed(f.Mode))
 	})
+	for _, i := range todo {
+		if f := &c.m.Files[i]; c.each && !closed(f.Mode) {
+			c.toSync = append(c.toSync, c.m.ContentPath(f.Path))
+		}
+	}
+	return err
 }
+
+// closed says whether a file or folder of that mode cannot be opened any more by
+// its owner: it is synced when it is given that mode.
+func closed(mode uint32) bool { return mode&0o400 == 0 }
 
 // finishDirs does the same with the folders, from the inside out, those of one
 // depth at the same time.
@@ -340,13 +352,13 @@ func (c *content) finishDirs(ctx context.Context) error {
 		byDepth[n] = append(byDepth[n], d)
 	}
 	for _, dirs := range slices.Backward(byDepth) {
-		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], c.each) })
+		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], c.each && closed(dirs[i].Mode)) })
 		if err != nil {
 			return err
 		}
 	}
 	if c.each {
-		return nil
+		return c.syncEach(ctx, byDepth)
 	}
 	return c.do(op{kind: "sync file system of", path: "."}, func() error { return syncFS(c.root) })
 }

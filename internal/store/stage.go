@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,10 +73,13 @@ func (s *Store) build(tmp, name string, meta *Meta) error {
 		return err
 	}
 	files := meta.files(name)
-	for _, f := range slices.Sorted(maps.Keys(files)) {
-		if err := s.fs.write(tmp+"/"+f, files[f], 0o644); err != nil {
-			return err
-		}
+	// Each is synced, which is waiting for the most part.
+	all := slices.Sorted(maps.Keys(files))
+	err := parallel(context.Background(), s.workers, len(all), func(_ context.Context, i int) error {
+		return s.fs.write(tmp+"/"+all[i], files[all[i]], 0o644)
+	})
+	if err != nil {
+		return err
 	}
 	if err := s.fs.mkdir(tmp+"/"+contentDir, 0o755); err != nil {
 		return err

@@ -59,7 +59,10 @@ type Options struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Traffic counts in which form documents come; nil: the client's own does.
 	Traffic *Traffic
-	Log     *zap.Logger
+	// Short, when it is set, is given each short form that was good: of a document,
+	// with the base that it is read with, "" for none.
+	Short func(id, doc, base string, packed []byte)
+	Log   *zap.Logger
 }
 
 func (o Options) withDefaults() Options {

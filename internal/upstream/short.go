@@ -47,18 +47,19 @@ func (c *Client) short(ctx context.Context, id, doc, base string, dict []byte, l
 		return nil, missing
 	}
 	if base != "" && base != id {
-		if b, err := c.shortForm(ctx, id, manifest.ShortName(doc, base), dict, limit, good, &c.traffic.Difference); err == nil || ctx.Err() != nil {
+		if b, err := c.shortForm(ctx, id, doc, base, dict, limit, good, &c.traffic.Difference); err == nil || ctx.Err() != nil {
 			return b, err
 		}
 	}
-	b, err := c.shortForm(ctx, id, manifest.ShortName(doc, ""), nil, limit, good, &c.traffic.Packed)
+	b, err := c.shortForm(ctx, id, doc, "", nil, limit, good, &c.traffic.Packed)
 	if err != nil && ctx.Err() == nil {
 		return nil, missing
 	}
 	return b, err
 }
 
-func (c *Client) shortForm(ctx context.Context, id, file string, dict []byte, limit int64, good func([]byte) bool, count *atomic.Int64) ([]byte, error) {
+func (c *Client) shortForm(ctx context.Context, id, doc, base string, dict []byte, limit int64, good func([]byte) bool, count *atomic.Int64) ([]byte, error) {
+	file := manifest.ShortName(doc, base)
 	packed, err := c.Meta(ctx, id, file, shrink.MaxPacked(limit))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -76,6 +77,9 @@ func (c *Client) shortForm(ctx context.Context, id, file string, dict []byte, li
 		return nil, err
 	}
 	count.Add(int64(len(packed)))
+	if c.opts.Short != nil {
+		c.opts.Short(id, doc, base, packed)
+	}
 	return b, nil
 }
 

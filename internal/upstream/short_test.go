@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,13 @@ func TestShortForms(t *testing.T) {
 			}))
 			defer srv.Close()
 			var tr Traffic
-			c, err := New(srv.URL, Options{Traffic: &tr})
+			var told []string
+			c, err := New(srv.URL, Options{Traffic: &tr, Short: func(i, doc, base string, b []byte) {
+				if i != id || doc != "manifest.json" || !bytes.Equal(b, map[string][]byte{"": tc.whole, oldID: tc.diff}[base]) {
+					t.Errorf("told of %s of %s from %q, %d bytes", doc, i, base, len(b))
+				}
+				told = append(told, base)
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,6 +103,9 @@ func TestShortForms(t *testing.T) {
 				if n > 0 {
 					form += f
 				}
+			}
+			if want := map[string][]string{"difference": {oldID}, "packed": {""}}[tc.form]; !slices.Equal(told, want) {
+				t.Errorf("told of short forms from %q, want %q", told, want)
 			}
 			if form != tc.form || asked != tc.asked || tr.Refused.Load() != tc.refused {
 				t.Errorf("%d questions, form %s, %d refused; want %d, %s, %d", asked, form, tr.Refused.Load(), tc.asked, tc.form, tc.refused)
