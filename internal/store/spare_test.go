@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,8 +193,11 @@ func TestSpareKeepsInodes(t *testing.T) {
 	}
 	file := inode("site/a/x")
 	two := makeFixture("web", "site", 2, map[string]string{"./": "", "a/": "", "a/x": "1", "a/y": "2", "b/": "", "b/x": "other", "moved/": "", "moved/x": "4"})
+	var mu sync.Mutex
 	var synced []string
 	s.fs.step = func(o op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if o.kind == "sync folder" || strings.HasPrefix(o.kind, "set mode") {
 			synced = append(synced, o.path)
 		}

@@ -10,11 +10,15 @@ import (
 	"sort"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // syncAllFrom is the number of files and folders from which on one sync of the
 // whole file system is cheaper than one of each.
 const syncAllFrom = 64
+
+// syncsAtOnce is the number of files that are synced at a time.
+const syncsAtOnce = 8
 
 // LostError is a Sync that failed in a way that leaves it open what is on the
 // disk: the kernel drops what it could not write. The pieces were dropped and
@@ -69,13 +73,21 @@ func (s *Store) syncData(ctx context.Context, files map[int]struct{}, dirs map[s
 	}
 	list := slices.Collect(maps.Keys(files))
 	sort.Ints(list)
-	for _, i := range list {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("sync pieces: %w", err)
-		}
-		if err := s.syncFile(i); err != nil {
-			return err
-		}
+	// Each waits for the disk, and file systems do several in one.
+	var g errgroup.Group
+	g.SetLimit(syncsAtOnce)
+	failed := make([]error, len(list))
+	for k, i := range list {
+		g.Go(func() error {
+			if failed[k] = ctx.Err(); failed[k] == nil {
+				failed[k] = s.syncFile(i)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if err := firstLost(failed); err != nil {
+		return err
 	}
 	for d := range dirs {
 		if err := s.syncDir(d); err != nil {
@@ -83,6 +95,27 @@ func (s *Store) syncData(ctx context.Context, files map[int]struct{}, dirs map[s
 		}
 	}
 	return nil
+}
+
+// firstLost is one error for several: with all pieces that are lost, if there are any.
+func firstLost(failed []error) (first error) {
+	var all *LostError
+	for _, err := range failed {
+		var lost *LostError
+		switch {
+		case errors.As(err, &lost) && all == nil:
+			all = lost
+		case lost != nil:
+			all.Pieces = append(all.Pieces, lost.Pieces...)
+		case first == nil && err != nil:
+			first = fmt.Errorf("sync pieces: %w", err)
+		}
+	}
+	if all == nil {
+		return first
+	}
+	sort.Ints(all.Pieces)
+	return all
 }
 
 func (s *Store) syncFile(i int) error {
