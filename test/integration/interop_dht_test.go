@@ -76,9 +76,9 @@ s = lt.session({"listen_interfaces": addr + ":6882", "enable_dht": True, "enable
     "min_reconnect_time": 1, "alert_mask": lt.alert.category_t.all_categories & ~lt.alert.category_t.session_log_notification})
 if node:
     host, port = node.rsplit(":", 1)
-    s.add_dht_node((host, int(port)))
-    while s.status().dht_nodes < 1:
-        time.sleep(0.1)
+    while s.status().dht_nodes < 1: # the node may not listen yet
+        s.add_dht_node((host, int(port)))
+        time.sleep(0.5)
 p = lt.parse_magnet_uri(what) if what.startswith("magnet:") else lt.add_torrent_params()
 if not what.startswith("magnet:"):
     p.ti = lt.torrent_info(what)
