@@ -83,7 +83,7 @@ func (n *Net) Host(name string, addr netip.Addr, c Cable) (*Host, error) {
 	n.hosts = append(n.hosts, h)
 	dev, port := h.ends()
 	steps := [][]string{
-		{"link", "add", dev, "netns", h.namespace, "type", "veth", "peer", "name", port, "netns", n.sw()},
+		{"link", "add", dev, "address", mac(addr), "netns", h.namespace, "type", "veth", "peer", "name", port, "netns", n.sw()},
 		{"-n", h.namespace, "link", "set", "lo", "up"},
 		{"-n", h.namespace, "addr", "add", addr.String() + "/16", "dev", dev},
 		{"-n", h.namespace, "link", "set", dev, "up"},

@@ -94,6 +94,11 @@ func NewSwarm(ctx context.Context, spec Spec) (_ *Swarm, err error) {
 	if err := s.makeNodes(); err != nil {
 		return nil, err
 	}
+	if s.net != nil {
+		if err := s.net.Introduce(); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.startTracker(); err != nil {
 		return nil, err
 	}

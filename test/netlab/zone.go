@@ -86,7 +86,7 @@ func (z *Zones) newZone(number int) (_ *Zone, err error) {
 		n.argv = append(n.argv, z.spec.LeafFlags...)
 		zone.Leaves = append(zone.Leaves, n)
 	}
-	return zone, nil
+	return zone, zone.net.Introduce()
 }
 
 func zoneSeedIP(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, byte(2 + i)}) }
