@@ -53,15 +53,12 @@ func render(m *manifest.Manifest, t *torrentfile.Torrent, data, sig []byte, publ
 		own = publicURL + "/releases/" + manifest.ID(data) + "/"
 	}
 	var v3, v4 bytes.Buffer
-	d := document(m, own, false)
+	d := document(m, own, false, true)
 	old := d
 	if m.Kind == manifest.KindTree {
 		// Version 3 cannot say which file of a torrent is meant: stock clients
 		// would fetch the whole tree once for each file.
-		old = document(m, own, true)
-		for i := range old.Files {
-			old.Files[i].Torrents = nil
-		}
+		old = document(m, own, true, false)
 	}
 	var g errgroup.Group
 	g.Go(func() error { return d.WriteV4(&v4) })
@@ -101,36 +98,51 @@ func sha256sums(m *manifest.Manifest) []byte {
 // document describes the release as a metalink. own is the URL of the
 // release's folder on the publisher's server, "" when it has none. hardLinks
 // says whether further names of files are in it: as files of their own, which is
-// what they are by HTTP. Where each file names its place in the torrent they
-// would be downloads beside it.
-func document(m *manifest.Manifest, own string, hardLinks bool) *metalink.Document {
-	d := &metalink.Document{Generator: generator, Published: m.Created}
-	for _, f := range m.Files {
-		if f.Symlink != "" || f.Hardlink != "" && !hardLinks {
-			continue
-		}
-		name := m.ContentPath(f.Path)
-		out := metalink.File{Name: name, Size: f.Size, Hashes: map[string]string{"sha-256": f.SHA256}}
-		if f.MD5 != "" {
-			out.Hashes["md5"] = f.MD5
-		}
-		if own != "" {
-			out.URLs = append(out.URLs, metalink.URL{URL: own + "content/" + manifest.EscapePath(name), Priority: 1})
-			t := metalink.URL{URL: own + manifest.EscapePath(m.Name) + ".torrent", Priority: 1, Type: "torrent"}
-			if m.Kind == manifest.KindTree {
-				t.Name = name
+// what they are by HTTP. Where each file names its place in the torrent, as
+// torrents says, they would be downloads beside it.
+//
+// There may be very many files: each is described when it is written.
+func document(m *manifest.Manifest, own string, hardLinks, torrents bool) *metalink.Document {
+	return &metalink.Document{Generator: generator, Published: m.Created, Each: func(yield func(*metalink.File) bool) {
+		out := metalink.File{Hashes: map[string]string{}}
+		for i := range m.Files {
+			f := &m.Files[i]
+			if f.Symlink != "" || f.Hardlink != "" && !hardLinks {
+				continue
 			}
-			out.Torrents = []metalink.URL{t}
+			describe(&out, m, f, own, torrents)
+			if !yield(&out) {
+				return
+			}
 		}
-		for _, r := range m.Mirrors {
-			out.URLs = append(out.URLs, metalink.URL{URL: r.FileURL(m.Kind, f.Path), Priority: metalink.Priority(r.Preference), Location: r.Location})
-		}
-		if m.Kind == manifest.KindFile {
-			out.Pieces = pieces(m)
-		}
-		d.Files = append(d.Files, out)
+	}}
+}
+
+// describe makes out the description of a file.
+func describe(out *metalink.File, m *manifest.Manifest, f *manifest.File, own string, torrents bool) {
+	name := m.ContentPath(f.Path)
+	out.Name, out.Size, out.URLs, out.Torrents = name, f.Size, out.URLs[:0], out.Torrents[:0]
+	clear(out.Hashes)
+	out.Hashes["sha-256"] = f.SHA256
+	if f.MD5 != "" {
+		out.Hashes["md5"] = f.MD5
 	}
-	return d
+	if own != "" {
+		out.URLs = append(out.URLs, metalink.URL{URL: own + "content/" + manifest.EscapePath(name), Priority: 1})
+	}
+	if own != "" && torrents {
+		t := metalink.URL{URL: own + manifest.EscapePath(m.Name) + ".torrent", Priority: 1, Type: "torrent"}
+		if m.Kind == manifest.KindTree {
+			t.Name = name
+		}
+		out.Torrents = append(out.Torrents, t)
+	}
+	for _, r := range m.Mirrors {
+		out.URLs = append(out.URLs, metalink.URL{URL: r.FileURL(m.Kind, f.Path), Priority: metalink.Priority(r.Preference), Location: r.Location})
+	}
+	if m.Kind == manifest.KindFile {
+		out.Pieces = pieces(m)
+	}
 }
 
 // maxMetalinkPieces is how many piece hashes a metalink is given. More would

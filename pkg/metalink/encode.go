@@ -9,8 +9,10 @@ import (
 // encoder collects a document's lines. Each element stands on a line of its
 // own, with a tab for each level.
 type encoder struct {
-	b     bytes.Buffer
-	level int
+	b       bytes.Buffer
+	level   int
+	written int   // files
+	err     error // why the document cannot be written
 }
 
 func (e *encoder) indent() {

@@ -13,6 +13,7 @@ package metalink
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 )
@@ -40,6 +41,10 @@ const (
 // Document is a metalink of either version.
 type Document struct {
 	Files []File
+	// Each, when it is set, yields the files that are written instead of Files, so
+	// that they need not be in memory together. A file that it has yielded is not
+	// used any more when it is asked for the next. It is not parsed.
+	Each iter.Seq[*File]
 	// Origin is the document's own URL; with Dynamic set a newer version may
 	// be found there. Version 4 cannot express Dynamic without Origin.
 	Origin    string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -42,24 +43,32 @@ func (d *Document) write(w io.Writer, version func(*encoder, *Document)) error {
 }
 
 func (d *Document) encode(version func(*encoder, *Document)) ([]byte, error) {
-	if err := d.check(); err != nil {
-		return nil, err
+	if d.Origin != "" {
+		if err := checkURL(d.Origin); err != nil {
+			return nil, fmt.Errorf("origin: %w", err)
+		}
 	}
 	e := &encoder{}
 	e.raw(`<?xml version="1.0" encoding="UTF-8"?>`)
 	version(e, d)
-	if e.b.Len() > MaxSize {
-		return nil, fmt.Errorf("%d bytes are more than the limit of %d", e.b.Len(), MaxSize)
+	if e.err == nil && e.written == 0 {
+		e.err = errFiles(0)
 	}
-	if err := d.checkHeader(e.b.Bytes()); err != nil {
+	if e.err == nil {
+		e.bound()
+	}
+	if e.err != nil {
+		return nil, e.err
+	}
+	if err := d.checkHeader(e.b.Bytes(), e.written); err != nil {
 		return nil, err
 	}
 	return e.b.Bytes(), nil
 }
 
-// checkHeader looks whether the document is still the one that it should be
-// with the header in it, whose XML may be anything.
-func (d *Document) checkHeader(encoded []byte) error {
+// checkHeader looks whether the document, which has so many files, is still the
+// one that it should be with the header in it, whose XML may be anything.
+func (d *Document) checkHeader(encoded []byte, files int) error {
 	if len(d.Header) == 0 {
 		return nil
 	}
@@ -67,34 +76,70 @@ func (d *Document) checkHeader(encoded []byte) error {
 	if err != nil {
 		return fmt.Errorf("with the header: %w", err)
 	}
-	if len(back.Files) != len(d.Files) {
+	if len(back.Files) != files {
 		return errors.New("the header has files of its own in it")
 	}
 	return nil
 }
 
-// check refuses what Parse would refuse or leave out.
-func (d *Document) check() error {
-	if len(d.Files) == 0 || len(d.Files) > MaxFiles {
-		return fmt.Errorf("%d files are not between 1 and %d", len(d.Files), MaxFiles)
-	}
-	if d.Origin != "" {
-		if err := checkURL(d.Origin); err != nil {
-			return fmt.Errorf("origin: %w", err)
-		}
+func errFiles(n int) error { return fmt.Errorf("%d files are not between 1 and %d", n, MaxFiles) }
+
+// files writes the files one by one. It refuses what Parse would refuse or leave
+// out, and writes no more of a document that becomes too long.
+func (e *encoder) files(d *Document, write func(*File)) {
+	if d.Each == nil && len(d.Files) > MaxFiles {
+		e.err = errFiles(len(d.Files))
+		return
 	}
 	var set nameSet
-	for i := range d.Files {
-		f := &d.Files[i]
-		if err := set.add(f.Name); err != nil {
-			return fmt.Errorf("file: %w", err)
+	for f := range d.each() {
+		if e.written == MaxFiles {
+			e.err = fmt.Errorf("more than %d files", MaxFiles)
+			return
 		}
-		if err := f.check(); err != nil {
-			return fmt.Errorf("file %q: %w", f.Name, err)
+		if e.err = f.checkAll(&set); e.err != nil {
+			return
 		}
-		if err := f.checkURLs(); err != nil {
-			return fmt.Errorf("file %q: %w", f.Name, err)
+		write(f)
+		e.written++
+		if e.bound(); e.err != nil {
+			return
 		}
+	}
+}
+
+// each yields the files of the document.
+func (d *Document) each() iter.Seq[*File] {
+	if d.Each != nil {
+		return d.Each
+	}
+	return func(yield func(*File) bool) {
+		for i := range d.Files {
+			if !yield(&d.Files[i]) {
+				return
+			}
+		}
+	}
+}
+
+// bound refuses a document that is too long as far as it is written.
+func (e *encoder) bound() {
+	if e.b.Len() > MaxSize {
+		e.err = fmt.Errorf("%d bytes are more than the limit of %d", e.b.Len(), MaxSize)
+	}
+}
+
+// checkAll checks the file, whose name must be none of those before it.
+func (f *File) checkAll(set *nameSet) error {
+	if err := set.add(f.Name); err != nil {
+		return fmt.Errorf("file: %w", err)
+	}
+	err := f.check()
+	if err == nil {
+		err = f.checkURLs()
+	}
+	if err != nil {
+		return fmt.Errorf("file %q: %w", f.Name, err)
 	}
 	return nil
 }

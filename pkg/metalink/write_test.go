@@ -2,6 +2,8 @@ package metalink
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -81,6 +83,46 @@ func TestWriteReplacesIllegal(t *testing.T) {
 		}
 		if want := "a\ufffd\ufffd\ufffd\ufffdb\tc"; back.Generator != want {
 			t.Errorf("generator %q, want %q", back.Generator, want)
+		}
+	}
+}
+
+// TestWriteEach: files that are made one by one are written as those of a list are,
+// and none is asked for any more of a document that is too long.
+func TestWriteEach(t *testing.T) {
+	list := &Document{Generator: "test"}
+	for i := range 100 {
+		list.Files = append(list.Files, File{Name: fmt.Sprintf("dir/%d", i), Size: int64(i), Hashes: map[string]string{"md5": md5Hex}})
+	}
+	each := *list
+	each.Files = nil
+	each.Each = func(yield func(*File) bool) {
+		var f File // the same each time
+		for i := range list.Files {
+			if f = list.Files[i]; !yield(&f) {
+				return
+			}
+		}
+	}
+	if diff := cmp.Diff(v3(t, list)+v4(t, list), v3(t, &each)+v4(t, &each)); diff != "" {
+		t.Errorf("(-list +each):\n%s", diff)
+	}
+	each.Each = func(func(*File) bool) {}
+	if err := each.WriteV4(io.Discard); err == nil || !strings.Contains(err.Error(), "0 files") {
+		t.Errorf("no files: %v", err)
+	}
+	asked := 0
+	each.Each = func(yield func(*File) bool) {
+		for ; yield(&File{Name: fmt.Sprint(strings.Repeat("x", 200), asked)}); asked++ {
+		}
+	}
+	for _, write := range []func(io.Writer) error{each.WriteV3, each.WriteV4} {
+		asked = 0
+		if err := write(io.Discard); err == nil || !strings.Contains(err.Error(), "more than the limit") {
+			t.Errorf("too long: %v", err)
+		}
+		if asked > MaxSize/200 {
+			t.Errorf("%d files were asked for", asked)
 		}
 	}
 }

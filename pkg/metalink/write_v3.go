@@ -15,9 +15,7 @@ func (e *encoder) v3(d *Document) {
 		e.level = 0
 	}
 	e.open("files")
-	for i := range d.Files {
-		e.fileV3(&d.Files[i])
-	}
+	e.files(d, e.fileV3)
 	e.close("files")
 	e.raw("</metalink>")
 }

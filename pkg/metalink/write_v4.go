@@ -21,9 +21,7 @@ func (e *encoder) v4(d *Document) {
 	if !d.Published.IsZero() {
 		e.element("published", d.Published.UTC().Format(time.RFC3339))
 	}
-	for i := range d.Files {
-		e.fileV4(&d.Files[i], d.Description)
-	}
+	e.files(d, func(f *File) { e.fileV4(f, d.Description) })
 	e.close("metalink")
 }
 
