@@ -96,7 +96,7 @@ func push(b *testing.B, s *Store, f *fixture, parts map[string]time.Duration) {
 	part("activate")
 }
 
-func must(b *testing.B, err error) {
+func must(b testing.TB, err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(strings.TrimSpace(err.Error()))

@@ -112,6 +112,22 @@ func (s *Store) remember(r *Release) *Release {
 	return r
 }
 
+// share lets the manifest of a release that comes have its strings in common with
+// that of the newest one that its channel has.
+func (s *Store) share(id string, m *manifest.Manifest) {
+	s.mu.RLock()
+	var newest *Release
+	for _, r := range s.releases {
+		if r.ID != id && r.Manifest != m && r.Manifest.Channel == m.Channel && (newest == nil || compareAge(newest, r) < 0) {
+			newest = r
+		}
+	}
+	s.mu.RUnlock()
+	if newest != nil {
+		m.Share(newest.Manifest)
+	}
+}
+
 func (s *Store) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,6 +253,7 @@ func (s *Store) loadRelease(dir, id string) error {
 		s.log.Error("release is damaged and not used; it is repaired when it is fetched again", zap.String("path", s.abs(dir+"/"+id)), zap.Error(err))
 		return nil
 	}
+	s.share(id, m)
 	complete := dir == releasesDir
 	if old, err := s.Release(id); err == nil && old.Complete && !complete {
 		return s.discard(dir + "/" + id)

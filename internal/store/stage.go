@@ -17,11 +17,12 @@ import (
 // progress, and only files that are missing are added. A release that is
 // complete already is returned as it is.
 //
-// id must be the SHA-256 of meta.Manifest.
+// id must be the SHA-256 of meta.Manifest. m is the store's from here on.
 func (s *Store) Stage(m *manifest.Manifest, id string, meta Meta) (*Release, error) {
 	if err := checkStage(m, id, &meta); err != nil {
 		return nil, fmt.Errorf("stage release %s: %w", id, err)
 	}
+	s.share(id, m)
 	defer s.ids.lock(id)()
 	r, err := s.stage(m, id, &meta)
 	if err != nil {
