@@ -156,12 +156,13 @@ func (j *job) run(ctx context.Context) (_ *holding, err error) {
 		return &holding{}, nil
 	}
 	rates := n.limits.channel(j.m.Channel)
+	ih := t.InfoHash // what stays must not hold all of the torrent
 	h.torrent, err = n.engine.Add(swarm.Spec{
 		InfoHash:  t.InfoHash,
 		Name:      j.m.Name,
 		Layout:    lay,
 		InfoBytes: t.InfoBytes,
-		Documents: func() ([]byte, error) { return n.documents(t.InfoHash) },
+		Documents: func() ([]byte, error) { return n.documents(ih) },
 		Release:   j.id,
 		Verify:    verifier(j.m),
 		Store:     content,

@@ -56,7 +56,7 @@ func (s *Store) writeSegment(file int, data []byte, off int64) error {
 // those that are durable.
 func (s *Store) markDirty(i int) {
 	for seg := range s.layout.Segments(s.layout.PieceOffset(i), s.layout.PieceSize(i)) {
-		if _, ok := s.durable[seg.File]; !ok {
+		if s.durable == nil || !s.durable.Has(seg.File) {
 			s.dirty[seg.File] = struct{}{}
 		}
 	}

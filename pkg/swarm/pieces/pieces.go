@@ -111,8 +111,8 @@ type Store struct {
 	pending *bitmap.Bitmap // what the Sync under way will record, or nil
 	stale   bool           // the record on the disk may name less than named
 	dirty   map[int]struct{}
-	durable map[int]struct{} // files that need no sync
-	stamps  []uint64         // of files, when ReadOnly and there is a record
+	durable *bitmap.Bitmap // files that need no sync; nil: none
+	stamps  []uint64       // of files, when ReadOnly and there is a record
 }
 
 // Open returns a Store that has no piece yet, or every one when Complete: call

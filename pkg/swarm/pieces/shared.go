@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+
+	"distd/pkg/swarm/bitmap"
 )
 
 // A file with several names may be another release's too, and what is written
@@ -26,10 +28,10 @@ func (s *Store) Durable(files []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.durable == nil {
-		s.durable = make(map[int]struct{}, len(files))
+		s.durable = bitmap.New(len(s.layout.Files))
 	}
 	for _, i := range files {
-		s.durable[i] = struct{}{}
+		s.durable.Set(i)
 	}
 }
 
@@ -37,7 +39,9 @@ func (s *Store) Durable(files []int) {
 func (s *Store) soil(i int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.durable, i)
+	if s.durable != nil {
+		s.durable.Clear(i)
+	}
 }
 
 // Adopt takes files that the caller has put in their places, by their indexes in
@@ -93,8 +97,7 @@ func (s *Store) Adopt(files []int) int {
 func (s *Store) isDurable(i int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.durable[i]
-	return ok
+	return s.durable != nil && s.durable.Has(i)
 }
 
 // holds says whether file i is one that must not be written to and has these
