@@ -8,16 +8,6 @@ import (
 	"distd/internal/manifest"
 )
 
-// entry is what counts as a change of a path.
-type entry struct {
-	mode   uint32
-	size   int64
-	sum    string
-	target string // of a symlink
-	linked string // of a hard link: as in LinkedBeside
-	dir    bool
-}
-
 // writeChanged writes the list of what the release changes against the
 // previous one. It is durable before the hook that reads it is due.
 func (s *Store) writeChanged(previous string, r *Release) error {
@@ -34,34 +24,10 @@ func (s *Store) writeChanged(previous string, r *Release) error {
 // everything is added. A new time alone is not a change; that a path has become
 // another name of a file, or is one no longer, is.
 func changes(old, cur *manifest.Manifest) []byte {
-	before, after := map[string]entry{}, entries(cur)
-	link := func(in map[string]entry, to map[string]string) {
-		for p, first := range to {
-			e := in[p]
-			e.linked = first
-			in[p] = e
-		}
+	if old == nil || old.Kind != cur.Kind || cur.Kind == manifest.KindFile && old.Name != cur.Name {
+		old = &manifest.Manifest{}
 	}
-	if old != nil && old.Kind == cur.Kind && (cur.Kind == manifest.KindTree || old.Name == cur.Name) {
-		before = entries(old)
-		link(before, old.LinkedBeside(cur))
-		link(after, cur.LinkedBeside(old))
-	}
-	var lines []string // path first, for sorting
-	for p, e := range after {
-		b, was := before[p]
-		switch {
-		case !was:
-			lines = append(lines, p+"\tA")
-		case b != e:
-			lines = append(lines, p+"\tM")
-		}
-	}
-	for p := range before {
-		if _, is := after[p]; !is {
-			lines = append(lines, p+"\tD")
-		}
-	}
+	lines := append(changedFiles(old, cur), changedDirs(old, cur)...)
 	slices.Sort(lines)
 	var out bytes.Buffer
 	for _, l := range lines {
@@ -71,15 +37,55 @@ func changes(old, cur *manifest.Manifest) []byte {
 	return out.Bytes()
 }
 
-func entries(m *manifest.Manifest) map[string]entry {
-	out := make(map[string]entry, len(m.Files)+len(m.Dirs))
-	for _, f := range m.Files {
-		out[f.Path] = entry{mode: f.Mode, size: f.Size, sum: f.SHA256, target: f.Symlink}
+// changedFiles are the lines of files and symlinks, path first, for sorting. There
+// may be very many, of which few have changed.
+func changedFiles(old, cur *manifest.Manifest) (lines []string) {
+	before, after := old.LinkedBeside(cur), cur.LinkedBeside(old)
+	was, is := old.Files, cur.Files // both are sorted
+	for len(was)+len(is) > 0 {
+		switch {
+		case len(is) == 0 || len(was) > 0 && was[0].Path < is[0].Path:
+			lines = append(lines, was[0].Path+"\tD")
+			was = was[1:]
+		case len(was) == 0 || is[0].Path < was[0].Path:
+			lines = append(lines, is[0].Path+"\tA")
+			is = is[1:]
+		default:
+			a, b := &was[0], &is[0]
+			if a.Mode != b.Mode || a.Size != b.Size || a.SHA256 != b.SHA256 || a.Symlink != b.Symlink || before[a.Path] != after[b.Path] {
+				lines = append(lines, b.Path+"\tM")
+			}
+			was, is = was[1:], is[1:]
+		}
 	}
-	root := m.Name + "/"
+	return lines
+}
+
+// changedDirs are those of folders.
+func changedDirs(old, cur *manifest.Manifest) (lines []string) {
+	before, after := dirModes(old), dirModes(cur)
+	for p, mode := range after {
+		switch b, was := before[p]; {
+		case !was:
+			lines = append(lines, p+"/\tA")
+		case b != mode:
+			lines = append(lines, p+"/\tM")
+		}
+	}
+	for p := range before {
+		if _, is := after[p]; !is {
+			lines = append(lines, p+"/\tD")
+		}
+	}
+	return lines
+}
+
+// dirModes are the modes of a tree's folders, but for its root.
+func dirModes(m *manifest.Manifest) map[string]uint32 {
+	out := make(map[string]uint32, len(m.Dirs))
 	for _, d := range allDirs(m) {
-		if p, ok := strings.CutPrefix(d.Path, root); ok {
-			out[p+"/"] = entry{mode: d.Mode, dir: true}
+		if p, ok := strings.CutPrefix(d.Path, m.Name+"/"); ok {
+			out[p] = d.Mode
 		}
 	}
 	return out

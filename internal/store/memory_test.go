@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"strings"
@@ -58,6 +59,23 @@ func TestMemoryOfReleases(t *testing.T) {
 	freed := before - min(before, heap())
 	if n := freed / (files * (releases - 1)); n > 200 {
 		t.Errorf("%d bytes for each file of each further release that was read", n)
+	}
+}
+
+// TestMemoryOfChanges: what two releases have in common takes no memory when their
+// changes are listed.
+func TestMemoryOfChanges(t *testing.T) {
+	const files = 10_000
+	old, cur := wide(1, files).m, wide(2, files).m
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	list := changes(old, cur)
+	runtime.ReadMemStats(&after)
+	if n := bytes.Count(list, []byte("M\t")); n != 20 || bytes.Count(list, []byte("\n")) != 20 {
+		t.Errorf("%s", list)
+	}
+	if n := (after.TotalAlloc - before.TotalAlloc) / files; n > 100 {
+		t.Errorf("%d bytes for each file", n)
 	}
 }
 
