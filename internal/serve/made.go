@@ -109,12 +109,17 @@ func (s *Server) readMeta(rel *Release, file string) ([]byte, error) {
 		return nil, fmt.Errorf("release %s: %w", rel.ID, err)
 	}
 	defer func() { _ = f.Close() }()
-	stored, err := io.ReadAll(io.LimitReader(f, maxStored+1))
+	info, err := f.Stat()
+	if err == nil && info.Size() > maxStored {
+		return nil, fmt.Errorf("release %s: %s is larger than %d bytes", rel.ID, file, maxStored)
+	}
+	var stored []byte
+	if err == nil {
+		stored = make([]byte, info.Size())
+		_, err = io.ReadFull(f, stored)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("release %s: read %s: %w", rel.ID, file, err)
-	}
-	if len(stored) > maxStored {
-		return nil, fmt.Errorf("release %s: %s is larger than %d bytes", rel.ID, file, maxStored)
 	}
 	return stored, nil
 }
