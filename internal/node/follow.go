@@ -189,6 +189,7 @@ func (f *follower) look(ctx context.Context, channel string) error {
 		// The mirrors' connections are made while the documents travel.
 		n.mirrors.Warm(f.client.Base(), warmConns)
 	}
+	defer n.coming.begin(channel, p.Serial)()
 	got, err := f.papers(ctx, key, p)
 	if err != nil {
 		return err

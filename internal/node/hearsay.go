@@ -185,6 +185,7 @@ func (h *hearsay) look(ctx context.Context, news heard) error {
 			return nil
 		case <-time.After(headStart):
 		}
+		n.coming.wait(ctx, h.channel, news.item.Serial)
 		if news.item.Serial <= n.store.HighestSerial(h.channel) {
 			return nil
 		}

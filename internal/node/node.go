@@ -88,6 +88,7 @@ type Node struct {
 	ready     atomic.Bool
 	counters  counters
 	traffic   upstream.Traffic // of the documents
+	coming    coming           // papers, from upstreams
 	torrent   atomic.Pointer[lastTorrent]
 	inlined   sync.Map // int64 by ID of a release: bytes of the pack that came with its documents
 }
