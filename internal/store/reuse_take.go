@@ -40,9 +40,7 @@ func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted, how Re
 		return u.move(old, name, h.dst, path.Base(to))
 	}
 	err = fs.ErrInvalid
-	// A file whose mode keeps its owner from reading it could not be served
-	// without a change of that mode.
-	if how == ReuseLink && w.like(f) && u.s.fs.owner.has(st.Uid, st.Gid) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks {
+	if how == ReuseLink && w.like(f) && u.linkable(w, &st) {
 		if !u.claim(st.Ino) {
 			return errTaken
 		}
@@ -56,6 +54,13 @@ func (u *reuser) take(h *hands, from string, f *manifest.File, w *wanted, how Re
 		return err
 	}
 	return u.copy(old, name, h, path.Base(to), &st)
+}
+
+// linkable says whether a file that has what is wanted may get a second name. One
+// whose mode keeps its owner from reading it could not be served without a change
+// of that mode.
+func (u *reuser) linkable(w *wanted, st *unix.Stat_t) bool {
+	return u.s.fs.owner.has(st.Uid, st.Gid) && st.Mode&0o777 == w.Mode && w.Mode&0o400 != 0 && !u.s.noHardLinks
 }
 
 // claim takes an inode for one file of the release, and says whether it was free:
