@@ -102,6 +102,9 @@ func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, 
 		}
 		rel = next
 		j.node.tell(j.m.Channel)
+		if f := j.node.finder; f != nil {
+			f.offer(rel) // the job that has the torrent tells of its own release only
+		}
 		j.setState(stateShared)
 		if rel.Complete {
 			if !j.landed {

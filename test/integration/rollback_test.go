@@ -90,6 +90,31 @@ func TestRollback(t *testing.T) {
 	localRollback(t, leaves[0])
 }
 
+// TestRollbackWithoutServer takes a release back where a leaf knows a node of the
+// DHT alone. The seed has the content's torrent in an older release already.
+func TestRollbackWithoutServer(t *testing.T) {
+	master := newMaster(t)
+	seed := newSeed(t, master, "")
+	source := filepath.Join(t.TempDir(), "site")
+	must(t, os.MkdirAll(source, 0o755))
+	for i, text := range []string{"good", "bad"} {
+		must(t, os.WriteFile(filepath.Join(source, "index"), []byte(text), 0o644))
+		master.publish("web", source)
+		awaitLive(t, []*member{seed}, uint64(i+1))
+	}
+	leaf := func() *member {
+		m := &member{t: t, role: "leaf", addr: host(t), dir: filepath.Join(t.TempDir(), "leaf")}
+		m.args = []string{"-role=leaf", "-channel=web", "-key=" + filepath.Join(master.dir, ".distd", "keys", "publish.pub"), "-dht=" + seed.addr + ":6881",
+			"-dir=" + m.dir, "-peer-listen=" + m.addr + ":6881"}
+		m.restart()
+		return m
+	}
+	old := leaf()
+	awaitLive(t, []*member{old}, 2)
+	master.rollback()
+	awaitLive(t, []*member{seed, old, leaf()}, 3)
+}
+
 // localRollback goes back on one leaf, which says where all are taken back.
 func localRollback(t *testing.T, leaf *member) {
 	t.Helper()
