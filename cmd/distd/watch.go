@@ -51,7 +51,11 @@ func printWatches(cmd *cli.Command, list []watch.Status) {
 	for _, w := range list {
 		printf(cmd, "watch %s %s: %s\n", w.Channel, w.Path, w.String())
 		if w.Last != nil {
-			printf(cmd, "  last at %s\n", w.Last)
+			last := *w.Last
+			if last.Error != "" && last.Error == w.Problem {
+				last.Error = "not published, as above" // it may be long
+			}
+			printf(cmd, "  last at %s\n", &last)
 		}
 	}
 }

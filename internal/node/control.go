@@ -201,6 +201,9 @@ func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(do
 		return nil, err
 	}
 	n.ownMagnet(res)
+	if req.watched == nil {
+		n.publishedByHand(req.Channel, req.Path)
+	}
 	if res.Unchanged {
 		n.log.Info("nothing new to publish", zap.String("channel", res.Channel), zap.Uint64("serial", res.Serial))
 		return res, nil

@@ -42,6 +42,16 @@ func (n *Node) statusOf(w *watch.Watch) watch.Status {
 	return s
 }
 
+// publishedByHand has the watch of a path look again whose release was held back:
+// the operator may have published just that.
+func (n *Node) publishedByHand(channel, path string) {
+	for _, w := range n.watches.list {
+		if s := w.Status(); s.Channel == channel && s.Path == filepath.Clean(path) {
+			w.Retry()
+		}
+	}
+}
+
 // hold pauses the watch of a channel for a rollback: what is in its folder is what
 // is not wanted. It returns what to tell the operator, "" where nothing is watched,
 // and how to undo it.

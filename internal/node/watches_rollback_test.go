@@ -1,12 +1,38 @@
 package node
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"distd/internal/config"
 	"distd/internal/watch"
 )
+
+// TestPublishedByHand: a folder that was held back, and is published by hand then,
+// is no longer said to be held.
+func TestPublishedByHand(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "www")
+	for _, name := range []string{"a", "b", "c"} {
+		put(t, filepath.Join(folder, name), name)
+	}
+	n, _, _ := watching(t, t.TempDir(), folder, func(c *config.Config) { c.MaxDelete = "1" })
+	eventually(t, func() bool { return n.watchStatus()[0].State == watch.Watching })
+	for _, name := range []string{"a", "b"} {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() bool { return n.watchStatus()[0].State == watch.Held })
+	if _, err := n.Publish(t.Context(), PublishRequest{Path: folder, Channel: "web", MaxDelete: "none"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return n.watchStatus()[0].State == watch.Watching })
+	if s := n.watchStatus()[0]; s.Newest != 0 || s.Problem != "" || serialOf(n) != 2 {
+		t.Errorf("afterwards: %s", s.String())
+	}
+}
 
 // TestRollbackOfWatched: what was taken back does not come again with the next
 // change, over a restart neither, until the operator says that the folder is

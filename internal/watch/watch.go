@@ -113,6 +113,7 @@ type Watch struct {
 	status Status
 	paused bool
 	force  bool // Now was called
+	retry  bool // Retry was called
 	stop   bool // Hold was called since the loop has looked at paused
 
 	// The rest belongs to the loop.
@@ -223,6 +224,15 @@ func (w *Watch) Now() {
 	w.poke()
 }
 
+// Retry tries again what could not be published, for something that is no change
+// of the tree may have set it right. It waits for the end of a pause.
+func (w *Watch) Retry() {
+	w.mu.Lock()
+	w.retry = true
+	w.mu.Unlock()
+	w.poke()
+}
+
 // Run watches until ctx ends, and returns its error.
 func (w *Watch) Run(ctx context.Context) error {
 	defer w.tree.close()
@@ -263,8 +273,11 @@ func (w *Watch) step(ctx context.Context, now time.Time) {
 		w.timing.insist(now, "asked for by the operator")
 		w.waiting.next, w.force = now, false
 	}
+	if w.retry && w.held != nil {
+		w.timing.ask(now, triedAgain)
+	}
 	paused := w.paused
-	w.stop = false
+	w.stop, w.retry = false, false
 	w.mu.Unlock()
 	there := w.tree.there()
 	if there && !now.Before(w.nextScan) {

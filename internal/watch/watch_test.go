@@ -318,6 +318,21 @@ func TestErrorsOfPublishing(t *testing.T) {
 	})
 }
 
+// TestRetry: what is held is tried again when somebody says so, and only that.
+func TestRetry(t *testing.T) {
+	w, p := start(t, tree1(t), func(_ *Config, p *publisher) { p.fail = errors.New("too many deleted") })
+	inState(t, w, Held)
+	p.set(func() { p.fail = nil })
+	w.Retry()
+	p.reason(triedAgain)
+	inState(t, w, Watching)
+	w.Retry()
+	time.Sleep(3 * testSettle)
+	if n := p.tried(); n != 2 {
+		t.Errorf("%d tries", n)
+	}
+}
+
 func TestChangeWhilePublishing(t *testing.T) {
 	dir := tree1(t)
 	_, p := start(t, dir, func(_ *Config, p *publisher) {
