@@ -55,7 +55,7 @@ func advice(err error) string {
 	case errors.Is(err, syscall.EROFS):
 		return "remount the file system read-write, or choose another -dir"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return fmt.Sprintf("distd runs as uid %d, which needs to own this folder: chown it", os.Geteuid())
+		return fmt.Sprintf("distd runs as uid %d, which needs to own this folder and what is in it: chown -R it", os.Geteuid())
 	case errors.Is(err, syscall.EXDEV):
 		return "everything below -dir has to be on one file system"
 	case errors.Is(err, syscall.EIO):

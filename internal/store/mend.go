@@ -302,7 +302,7 @@ func (m *mender) install(ctx context.Context) error {
 	if err := m.mendTree(ctx); err != nil {
 		return err
 	}
-	for _, p := range m.Fixed {
+	for i, p := range m.Fixed {
 		if p.Kind == ProblemOwner && p.Path == m.s.abs(m.r.Manifest.Name) {
 			if err := m.s.fs.chown(m.r.Manifest.Name); err != nil {
 				return err
@@ -314,7 +314,8 @@ func (m *mender) install(ctx context.Context) error {
 		// A copy is made anew, a name that leads elsewhere is set right.
 		if err := m.s.setLiveRight(ctx, m.r); err != nil {
 			m.s.log.Warn("cannot set the live name right", zap.Error(err))
-			m.Left.Problems = append(m.Left.Problems, p)
+			m.Fixed[i].Detail += ", and cannot be set right: " + err.Error()
+			m.Left.Problems = append(m.Left.Problems, m.Fixed[i])
 		}
 	}
 	m.Fixed = slices.DeleteFunc(m.Fixed, func(p Problem) bool { return slices.Contains(m.Left.Problems, p) })

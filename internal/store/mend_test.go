@@ -162,9 +162,13 @@ func TestMendLiveName(t *testing.T) {
 		t.Errorf("left: %v", m.Left)
 	}
 	wantLive(t, s, f)
+	check(t, os.Remove(live))
+	if rep = mustCheck(t, s, f.id); len(rep.Problems) != 1 || rep.Problems[0].Detail != "is not there" {
+		t.Errorf("without the name: %v", rep.Problems)
+	}
 	check(t, relink(live, "/etc")) // somebody's own
 	m, err = s.Mend(t.Context(), mustCheck(t, s, f.id), nil)
-	if err != nil || len(m.Left.Problems) != 1 {
+	if err != nil || len(m.Left.Problems) != 1 || len(m.Fixed) > 0 || !strings.Contains(m.Left.Problems[0].Detail, "that distd did not make; move it away") {
 		t.Errorf("a foreign name: %+v, %v", m, err)
 	}
 }

@@ -300,7 +300,11 @@ func (s *Store) checkLive(ctx context.Context, v *verifier, r *Release) error {
 		return err
 	}
 	if !shown {
-		v.add(s.abs(name), ProblemLive, "does not lead to the live release")
+		what := "does not lead to the live release"
+		if _, err := s.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			what = "is not there"
+		}
+		v.add(s.abs(name), ProblemLive, "%s", what)
 		return nil
 	}
 	if r.Manifest.Kind == manifest.KindTree || rec.Copy != nil {
