@@ -86,7 +86,7 @@ func runRollbackLocal(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return printJSON(cmd, act)
 	}
-	printf(cmd, "channel %s: release %s is live again at %s, on this node and until its next release\n", act.Channel, act.ID, act.LivePath)
+	printf(cmd, "channel %s: release %d is live again at %s, on this node and until its next release\n", act.Channel, act.Serial, act.LivePath)
 	return nil
 }
 

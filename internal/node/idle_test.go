@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"distd/internal/config"
 	"distd/internal/manifest"
@@ -236,6 +237,34 @@ func TestStartRemovesOldReleases(t *testing.T) {
 	n, _ := startIdle(t, config.RoleLeaf, dir, nowhere(t), func(c *config.Config) { c.Keep = 2 })
 	if got := len(n.store.Releases()); got != 8 {
 		t.Errorf("%d releases are left of 4 channels, want 8", got)
+	}
+}
+
+// TestMasterStartRemovesOldReleases is the same for a master, which says what went.
+func TestMasterStartRemovesOldReleases(t *testing.T) {
+	dir := publishAll(t, many(12))
+	core, logs := observer.New(zap.InfoLevel)
+	cfg := config.Default()
+	cfg.Role, cfg.Dir, cfg.Listen, cfg.Keep = config.RoleMaster, dir, "127.0.0.1:0", 2
+	n, err := New(&cfg, "test", zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	eventually(t, func() bool { return logs.FilterMessage("removed an old release").Len() == 4 })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := len(n.store.Releases()); got != 8 {
+		t.Errorf("%d releases are left of 4 channels, want 8", got)
+	}
+	for _, l := range logs.FilterMessage("removed an old release").All() {
+		if f := l.ContextMap(); f["channel"] == nil || f["serial"] != uint64(1) {
+			t.Errorf("it is not said which release went: %v", f)
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (k *keeper) run(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	if k.node.role != config.RoleMaster { // a master does so when it publishes
+	if k.node.role != config.RoleMaster { // there tidy does it
 		k.node.prune(ctx)
 	}
 	for _, rel := range k.node.store.Releases() {

@@ -102,7 +102,7 @@ func (n *Node) rollbackLocal(ctx context.Context, channel string) (*store.Activa
 	if err != nil {
 		return nil, explainRollback(n.store, channel, err)
 	}
-	n.log.Warn("rolled back by the operator, this node only", zap.String("channel", channel), zap.String("live", act.ID))
+	n.log.Warn("rolled back by the operator, this node only", zap.String("channel", channel), zap.Uint64("serial", act.Serial), zap.String("live", act.ID))
 	return act, nil
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
+	"distd/internal/config"
 	"distd/internal/manifest"
 	"distd/internal/store"
 	"distd/pkg/swarm"
@@ -36,7 +38,7 @@ func (n *Node) room(need int64) error {
 	if free-need >= reserve {
 		return nil
 	}
-	return fmt.Errorf("%w in %s for %s: %s are free, of which %s stay free (min_free): make room, or lower keep", syscall.ENOSPC, n.store.Dir(),
+	return fmt.Errorf("%w in %s for %s: %s are free, of which %s stay free (min_free): make room, or lower min_free", syscall.ENOSPC, n.store.Dir(),
 		humanize.IBytes(uint64(need)), humanize.IBytes(uint64(free)), humanize.IBytes(uint64(reserve)))
 }
 
@@ -50,8 +52,9 @@ func (n *Node) makeRoom(ctx context.Context, need int64) error {
 	if err := n.store.DropSpares(); err != nil {
 		n.log.Debug("a spare tree could not be removed", zap.Error(err))
 	}
+	before := n.store.Releases()
 	removed, err := n.store.Free(ctx, func(freed int64) bool { return n.room(need-freed) == nil }, n.inFlight)
-	n.dropped(removed, err, "removed an old release to make room")
+	n.dropped(before, removed, err, "removed an old release to make room")
 	if len(removed) == 0 {
 		return lacks
 	}
@@ -68,26 +71,31 @@ func (n *Node) inFlight(id string) bool {
 	return n.releases.mending(id) != nil
 }
 
-// dropped ends the jobs of releases that were removed.
-func (n *Node) dropped(removed []string, err error, what string) {
+// dropped ends the jobs of those of the releases before that were removed.
+func (n *Node) dropped(before []*store.Release, removed []string, err error, what string) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		n.log.Error("removing old releases", zap.Error(err))
 	}
-	for _, id := range removed {
-		n.releases.drop(id)
-		n.log.Info(what, zap.String("release", id))
+	for _, rel := range before {
+		if slices.Contains(removed, rel.ID) {
+			n.releases.drop(rel.ID)
+			n.log.Info(what, zap.String("channel", rel.Manifest.Channel), zap.Uint64("serial", rel.Manifest.Serial), zap.String("name", rel.Manifest.Name), zap.String("release", rel.ID))
+		}
 	}
 }
 
 // prune drops releases that the operator does not keep.
 func (n *Node) prune(ctx context.Context) {
-	cfg := n.cfg.Load()
+	cfg, before := n.cfg.Load(), n.store.Releases()
 	removed, err := n.store.PruneBy(ctx, store.Rules{Keep: cfg.Keep, Age: cfg.KeepAge, Bytes: int64(cfg.KeepBytes), Now: time.Now()}, n.inFlight)
-	n.dropped(removed, err, "removed an old release")
+	n.dropped(before, removed, err, "removed an old release")
 }
 
-// tidy prunes now and then, since releases grow old, and when the settings have changed.
+// tidy prunes at the start, now and then, since releases grow old, and when the settings have changed.
 func (n *Node) tidy(ctx context.Context) error {
+	if n.role == config.RoleMaster { // elsewhere it is done before the jobs begin
+		n.prune(ctx)
+	}
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,6 +169,9 @@ func (p *publication) rollbackTarget(kept []*store.Release, ptr *manifest.Pointe
 		}
 	}
 	if target == nil {
+		if !slices.ContainsFunc(kept, func(r *store.Release) bool { return !same(r) }) {
+			return nil, fmt.Errorf("%w to the present content: nothing else is kept here (keep, keep_age); publish what is wanted anew", store.ErrNoPrevious)
+		}
 		return nil, fmt.Errorf("%w to the present content, but -to takes any of the kept ones", store.ErrNoPrevious)
 	}
 	return target, nil

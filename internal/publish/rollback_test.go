@@ -101,6 +101,19 @@ func TestRollbackNeverBringsBackWhatWasTakenBack(t *testing.T) {
 	}
 }
 
+// TestRollbackWithNothingKept says that -to is of no use then.
+func TestRollbackWithNothingKept(t *testing.T) {
+	b := newBench(t)
+	three(b)
+	if _, err := b.st.Prune(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Rollback(t.Context(), b.st, b.key, "web", 0, false, Options{})
+	if !errors.Is(err, store.ErrNoPrevious) || !strings.Contains(err.Error(), "nothing else is kept here") || strings.Contains(err.Error(), "-to") {
+		t.Errorf("with the newest release alone: %v", err)
+	}
+}
+
 func TestRollbackRefuses(t *testing.T) {
 	b := newBench(t)
 	three(b)

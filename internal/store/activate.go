@@ -15,6 +15,7 @@ import (
 type Activation struct {
 	ID       string `json:"id"`
 	Channel  string `json:"channel"`
+	Serial   uint64 `json:"serial"`
 	Previous string `json:"previous"` // ID of the release that was live before, or ""
 	LivePath string `json:"live_path"`
 	// ChangedFile lists what differs from Previous: lines of a letter (A for
@@ -126,7 +127,7 @@ func (s *Store) activate(ctx context.Context, id string, o activateOptions) (*Ac
 	if err != nil {
 		return nil, fail(err)
 	}
-	act := &Activation{ID: id, Channel: m.Channel, Previous: rec.Live, LivePath: s.abs(m.Name), ChangedFile: s.abs(changedDir + "/" + id)}
+	act := &Activation{ID: id, Channel: m.Channel, Serial: m.Serial, Previous: rec.Live, LivePath: s.abs(m.Name), ChangedFile: s.abs(changedDir + "/" + id)}
 	if rec.Live == id {
 		act.Previous, act.Already = rec.Previous, true
 		ok, err := s.shows(m.Name, r)

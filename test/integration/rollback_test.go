@@ -122,7 +122,7 @@ func localRollback(t *testing.T, leaf *member) {
 	if code != node.ExUsage || !strings.Contains(stderr, "this node is a leaf: a rollback for all nodes is done on the master") || !strings.Contains(stderr, "-local") {
 		t.Errorf("rollback on a leaf: exit code %d\n%s", code, stderr)
 	}
-	if out, stderr, code := run(t, bin, "rollback", "-local", "-dir="+leaf.dir, "-channel=web"); code != 0 || !strings.Contains(out, "is live again") {
+	if out, stderr, code := run(t, bin, "rollback", "-local", "-dir="+leaf.dir, "-channel=web"); code != 0 || !strings.Contains(out, "channel web: release 3 is live again") {
 		t.Errorf("local rollback: exit code %d\n%s%s", code, out, stderr)
 	}
 	if b, err := os.ReadFile(filepath.Join(leaf.dir, "site/index")); err != nil || string(b) != "good" {
