@@ -247,28 +247,6 @@ func publishNow(ctx context.Context, st *store.Store, key manifest.PrivateKey, o
 	return res, nil
 }
 
-// PublishAlone publishes in a folder on which no master runs.
-func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress func(done, total int64)) (res *publish.Result, err error) {
-	o, err := PublishOptions(nil, req)
-	if err != nil {
-		return nil, err
-	}
-	o.Progress = progress
-	st, err := openStore(dir, zap.NewNop())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	key, created, err := aloneKey(st, req.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	if res, err = publishNow(ctx, st, key, o); err == nil && created {
-		res.Notes = append(res.Notes, fmt.Sprintf("there was no key in %s, so a new pair was made; its public key is %s", st.Dir(), key.Public()))
-	}
-	return res, err
-}
-
 // openStore opens a node's folder, which is made when it is missing.
 func openStore(dir string, log *zap.Logger) (*store.Store, error) {
 	st, err := store.Open(dir, log)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -85,6 +86,9 @@ func RollbackAlone(ctx context.Context, dir, channel string, to uint64, dry bool
 	if res, err = publish.Rollback(ctx, st, key, channel, to, dry, o); err == nil && !dry {
 		if res.Note, err = holdAlone(st.Dir(), channel); err != nil {
 			err = fmt.Errorf("rolled back to the content of %d as release %d, but the channel's watch could not be paused: %w", res.To, res.Serial, err)
+		}
+		if note := strangerNote(st.Dir(), os.Geteuid()); note != "" {
+			res.Note = strings.TrimPrefix(res.Note+"\nnote: "+note, "\nnote: ")
 		}
 	}
 	return res, err

@@ -1,0 +1,39 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestPublishInAnothersFolder: who publishes without a master in the folder of its
+// user is told, since that user cannot work with what he has made.
+func TestPublishInAnothersFolder(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to write into another user's folder")
+	}
+	file := filepath.Join(t.TempDir(), "x.bin")
+	put(t, file, "x")
+	for _, c := range []struct {
+		name   string
+		uid    int
+		wanted string
+	}{
+		{"one's own", 0, ""},
+		{"another's", 12345, "belongs to uid 12345, and what was just written to uid 0"},
+	} {
+		dir := t.TempDir()
+		if err := os.Chown(dir, c.uid, -1); err != nil {
+			t.Fatal(err)
+		}
+		res, err := PublishAlone(t.Context(), dir, PublishRequest{Path: file, Channel: "web"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first note is that of the new key.
+		if notes := strings.Join(res.Notes[1:], "\n"); c.wanted == "" && notes != "" || !strings.Contains(notes, c.wanted) {
+			t.Errorf("%s: %q", c.name, res.Notes)
+		}
+	}
+}
