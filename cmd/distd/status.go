@@ -66,6 +66,11 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	}
 	printWatches(cmd, s.Watches)
 	printReleases(cmd, s)
+	for _, c := range s.Channels {
+		if c.Withdrawn != "" {
+			printf(cmd, "%s %d: taken back on this node alone (rollback -local, or its hook failed); the next release becomes live\n", c.Name, c.Serial)
+		}
+	}
 	printMirrors(cmd, s)
 	if cmd.Bool("magnet") {
 		printLinks(cmd, s)

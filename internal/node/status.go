@@ -52,6 +52,9 @@ type ChannelStatus struct {
 	PublicKey string    `json:"public_key,omitempty"`
 	// Link leads to the channel's newest release by way of a DHT (BEP 46).
 	Link string `json:"link,omitempty"`
+	// Withdrawn is the newest release when it was live on this node and was taken
+	// back here alone, by the operator or since its hook failed.
+	Withdrawn string `json:"withdrawn,omitempty"`
 }
 
 // ReleaseStatus is one release that the node fetches or holds.
@@ -126,6 +129,9 @@ func (n *Node) Status() *Status {
 		c := ChannelStatus{Name: name, Serial: p.Serial, Newest: p.Manifest, Release: p.Name, Created: p.Created}
 		c.Live, _ = n.store.Live(name)
 		c.Previous, _ = n.store.Previous(name)
+		if id, ok := n.store.Withdrawn(name); ok && c.Live != "" && c.Live != id && c.Newest == id {
+			c.Withdrawn = id
+		}
 		c.PublicKey, _ = n.store.PinnedKey(name)
 		c.Link = n.channelLink(name)
 		s.Channels = append(s.Channels, c)

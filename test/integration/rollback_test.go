@@ -125,6 +125,9 @@ func localRollback(t *testing.T, leaf *member) {
 	if out, stderr, code := run(t, bin, "rollback", "-local", "-dir="+leaf.dir, "-channel=web"); code != 0 || !strings.Contains(out, "channel web: release 3 is live again") {
 		t.Errorf("local rollback: exit code %d\n%s%s", code, out, stderr)
 	}
+	if out, stderr, code := run(t, bin, "status", "-dir="+leaf.dir); code != 0 || !strings.Contains(out, "web 4: taken back on this node alone") {
+		t.Errorf("status after the local rollback: exit code %d\n%s%s", code, out, stderr)
+	}
 	if b, err := os.ReadFile(filepath.Join(leaf.dir, "site/index")); err != nil || string(b) != "good" {
 		t.Errorf("the leaf shows %q: %v", b, err)
 	}
