@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"go.uber.org/zap"
 
+	"distd/internal/manifest"
 	"distd/internal/publish"
+	"distd/internal/store"
 )
 
 // PublishAlone publishes in a folder on which no master runs.
@@ -39,6 +42,36 @@ func PublishAlone(ctx context.Context, dir string, req PublishRequest, progress 
 		res.Notes = append(res.Notes, note)
 	}
 	return res, nil
+}
+
+// LoadMasterKey returns the signing key of a master's folder, which it makes
+// when there is none.
+func LoadMasterKey(st *store.Store) (manifest.PrivateKey, bool, error) {
+	keys := filepath.Join(st.Dir(), controlDir, "keys")
+	if _, err := os.Stat(filepath.Join(keys, "publish.key")); errors.Is(err, fs.ErrNotExist) {
+		if err := follows(st); err != nil {
+			return manifest.PrivateKey{}, false, err
+		}
+	}
+	key, created, err := manifest.LoadOrCreateKey(filepath.Join(keys, "publish.key"), filepath.Join(keys, "publish.pub"))
+	if err != nil {
+		return key, false, fmt.Errorf("signing key: %w", err)
+	}
+	return key, created, nil
+}
+
+// follows is an error where the folder is a seed's or leaf's. What is published
+// there with a key of its own would take a serial of the publisher's, and be live
+// on this node in place of the publisher's release.
+func follows(st *store.Store) error {
+	for _, channel := range st.Channels() {
+		_, live := st.Live(channel)
+		if _, pinned := st.PinnedKey(channel); live || pinned {
+			return &codedError{ExUsage, fmt.Errorf("%s is the folder of a seed or leaf, which follows channel %s and has no key to sign with: publish in the master's folder (-dir); "+
+				"to make a master of this one, put the publisher's keys into %s", st.Dir(), channel, filepath.Join(st.Dir(), controlDir, "keys"))}
+		}
+	}
+	return nil
 }
 
 // strangerNote says what to do when uid has written into a folder of another user,

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,5 +36,28 @@ func TestPublishInAnothersFolder(t *testing.T) {
 		if notes := strings.Join(res.Notes[1:], "\n"); c.wanted == "" && notes != "" || !strings.Contains(notes, c.wanted) {
 			t.Errorf("%s: %q", c.name, res.Notes)
 		}
+	}
+}
+
+// TestPublishInFollowersFolder: nothing is published in a seed's or leaf's folder,
+// with a key that nobody trusts, because its daemon happens to be down.
+func TestPublishInFollowersFolder(t *testing.T) {
+	dir := publishAll(t, []published{{"web", "a"}})
+	st, err := OpenExisting(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = st.Activate(t.Context(), st.Releases()[0].ID)
+	if err := errors.Join(err, st.Close(), os.RemoveAll(filepath.Join(dir, controlDir, "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "x.bin")
+	put(t, file, "x")
+	_, err = PublishAlone(t.Context(), dir, PublishRequest{Path: file, Channel: "other"}, nil)
+	if ExitCode(err) != ExUsage || !strings.Contains(err.Error(), "which follows channel web and has no key") {
+		t.Errorf("published: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, controlDir, "keys", "publish.key")); err == nil {
+		t.Error("a key was made")
 	}
 }

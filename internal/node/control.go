@@ -184,7 +184,7 @@ func (e *eventWriter) send(ev PublishEvent) {
 // Publish publishes on a running master and tells everybody who listens.
 func (n *Node) Publish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Result, error) {
 	if n.role != config.RoleMaster {
-		return nil, fmt.Errorf("this node is a %s: publish on the master", n.role)
+		return nil, &codedError{ExUsage, fmt.Errorf("this node is a %s: publish on the master", n.role)}
 	}
 	n.publishMu.Lock()
 	defer n.publishMu.Unlock()

@@ -143,17 +143,6 @@ func (n *Node) loadKeys() error {
 	return nil
 }
 
-// LoadMasterKey returns the signing key of a master's folder, which it makes
-// when there is none.
-func LoadMasterKey(st *store.Store) (manifest.PrivateKey, bool, error) {
-	keys := filepath.Join(st.Dir(), ".distd", "keys")
-	key, created, err := manifest.LoadOrCreateKey(filepath.Join(keys, "publish.key"), filepath.Join(keys, "publish.pub"))
-	if err != nil {
-		return key, false, fmt.Errorf("signing key: %w", err)
-	}
-	return key, created, nil
-}
-
 // listen binds every address before anything starts, so that a port in use is
 // an error of the start and not of some moment later.
 func (n *Node) listen(cfg *config.Config) (err error) {

@@ -12,7 +12,7 @@ import (
 // PlanPublish says on a running master what a publish would change.
 func (n *Node) PlanPublish(ctx context.Context, req PublishRequest, progress func(done, total int64)) (*publish.Changes, error) {
 	if n.role != config.RoleMaster {
-		return nil, fmt.Errorf("this node is a %s: publish on the master", n.role)
+		return nil, &codedError{ExUsage, fmt.Errorf("this node is a %s: publish on the master", n.role)}
 	}
 	n.publishMu.Lock()
 	defer n.publishMu.Unlock()
