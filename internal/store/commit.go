@@ -86,10 +86,11 @@ func (s *Store) commit(ctx context.Context, r *Release) (*Release, error) {
 // form.
 type content struct {
 	*disk
-	s    *Store
-	m    *manifest.Manifest
-	want map[string]struct{} // every path
-	dirs []manifest.Dir      // all folders, sorted so that parents come first
+	s     *Store
+	m     *manifest.Manifest
+	want  map[string]struct{} // every path
+	dirs  []manifest.Dir      // all folders, sorted so that parents come first
+	hides map[string]bool     // folders in which nothing can be opened when they have their modes
 
 	linked  []uint64        // as in Store
 	settled map[string]bool // folders in which nothing is left to do, as in spareTree
@@ -143,7 +144,7 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 	if err != nil {
 		return nil, nil, explain("open folder", s.abs(at), err)
 	}
-	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), settled: maps.Clone(s.settledIn(r.ID)), inodes: map[uint64][]int{},
+	c = &content{s: s, m: r.Manifest, linked: s.linkedIn(r.ID), settled: maps.Clone(s.settledIn(r.ID)), inodes: map[uint64][]int{}, hides: map[string]bool{},
 		disk: &disk{root: root, dir: s.abs(at), at: at + "/", step: s.step, owner: s.fs.owner}}
 	c.list()
 	return c, func() { _ = root.Close() }, nil
@@ -153,6 +154,7 @@ func (s *Store) openContent(r *Release) (c *content, done func(), err error) {
 func (c *content) list() {
 	c.dirs = allDirs(c.m)
 	c.unsettle()
+	c.findHidden()
 	c.want = map[string]struct{}{}
 	for i := range c.m.Files {
 		if p := c.m.ContentPath(c.m.Files[i].Path); !c.isSettled(p) {
@@ -326,19 +328,16 @@ func (c *content) finishFiles(ctx context.Context) error {
 	}
 	err := parallel(ctx, c.s.workers, len(todo), func(_ context.Context, i int) error {
 		f := &c.m.Files[todo[i]]
-		return c.finishFile(f, c.each && closed(f.Mode))
+		return c.finishFile(f, c.each && c.closed(c.m.ContentPath(f.Path), f.Mode))
 	})
 	for _, i := range todo {
-		if f := &c.m.Files[i]; c.each && !closed(f.Mode) {
-			c.toSync = append(c.toSync, c.m.ContentPath(f.Path))
+		f := &c.m.Files[i]
+		if name := c.m.ContentPath(f.Path); c.each && !c.closed(name, f.Mode) {
+			c.toSync = append(c.toSync, name)
 		}
 	}
 	return err
 }
-
-// closed says whether a file or folder of that mode cannot be opened any more by
-// its owner: it is synced when it is given that mode.
-func closed(mode uint32) bool { return mode&0o400 == 0 }
 
 // finishDirs does the same with the folders, from the inside out, those of one
 // depth at the same time.
@@ -352,7 +351,9 @@ func (c *content) finishDirs(ctx context.Context) error {
 		byDepth[n] = append(byDepth[n], d)
 	}
 	for _, dirs := range slices.Backward(byDepth) {
-		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error { return c.finishDir(dirs[i], c.each && closed(dirs[i].Mode)) })
+		err := parallel(ctx, c.s.workers, len(dirs), func(_ context.Context, i int) error {
+			return c.finishDir(dirs[i], c.each && c.closed(dirs[i].Path, dirs[i].Mode))
+		})
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 
 	"distd/internal/manifest"
@@ -20,7 +21,7 @@ func (c *content) syncEach(ctx context.Context, dirs [][]manifest.Dir) error {
 	}
 	for _, list := range slices.Backward(dirs) {
 		err := parallel(ctx, c.s.workers, len(list), func(_ context.Context, i int) error {
-			if closed(list[i].Mode) {
+			if c.closed(list[i].Path, list[i].Mode) {
 				return nil
 			}
 			return c.syncDir(list[i].Path)
@@ -38,4 +39,21 @@ func (c *content) syncFile(name string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// findHidden finds the folders whose owner cannot open what is in them once all is
+// as it should be.
+func (c *content) findHidden() {
+	for _, d := range c.dirs {
+		if d.Mode&0o500 != 0o500 || c.hides[path.Dir(d.Path)] {
+			c.hides[d.Path] = true
+		}
+	}
+}
+
+// closed says whether a file or folder of that mode cannot be opened by its owner
+// once all is as it should be, for its mode or that of a folder above it: it is
+// synced when it is given its mode.
+func (c *content) closed(name string, mode uint32) bool {
+	return mode&0o400 == 0 || c.hides[path.Dir(name)]
 }
