@@ -234,6 +234,7 @@ func (p *publication) seal(ctx context.Context, m *manifest.Manifest, t *torrent
 		return nil, err
 	}
 	if err = p.work.moveTo(r); err == nil {
+		p.st.NoteLinked(r.ID, p.linked)
 		err = p.placeDeltas(r, m, p.chunks)
 	}
 	if err == nil {
