@@ -62,6 +62,40 @@ func TestFetchChannel(t *testing.T) {
 	wantFile(t, "from another fetch", filepath.Join(dir, "site.txt"), content)
 }
 
+// offers waits until the node tells the zone of a release of the channel web.
+func (r *running) offers(serial uint64) {
+	r.t.Helper()
+	eventually(r.t, func() bool {
+		r.finder.mu.Lock()
+		defer r.finder.mu.Unlock()
+		p := r.finder.published["web"]
+		return p != nil && p.serial == serial
+	})
+}
+
+// A release with the content of an earlier one, which has its torrent in the swarm,
+// is found like any other, with the papers that are its own.
+func TestFetchRolledBack(t *testing.T) {
+	master, at := newMaster(t)
+	publishFile(t, master.Node, "old")
+	link, dir := master.channelLink("web"), t.TempDir()
+	fetch := func(serial uint64, content string) {
+		t.Helper()
+		master.offers(serial)
+		if err := fetchInto(t, dir, func(o *FetchOptions) { begins(at)(o); o.Overwrite = true }, link); err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, fmt.Sprint("serial ", serial), filepath.Join(dir, "site.txt"), content)
+	}
+	fetch(1, "old")
+	publishFile(t, master.Node, "new")
+	fetch(2, "new")
+	if _, err := master.Rollback(t.Context(), "web", 0, false); err != nil {
+		t.Fatal(err)
+	}
+	fetch(3, "old")
+}
+
 // signedItem is an item as any publisher makes it.
 func signedItem(t *testing.T, seq int64, value string) (it dht.Item, link string) {
 	t.Helper()

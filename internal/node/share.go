@@ -64,6 +64,23 @@ func (k *keeper) completed(ih string) {
 	}
 }
 
+// newPapers says that the torrent in the swarm is that of another release too, and
+// peers are to be given its papers.
+func (k *keeper) newPapers(ih string) {
+	k.mu.Lock()
+	c := k.claims[ih]
+	k.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.job.mu.Lock()
+	tor := c.job.torrent
+	c.job.mu.Unlock()
+	if tor != nil {
+		tor.ReloadDocuments()
+	}
+}
+
 // oust ends the job of a damaged release that has the torrent: what is missing
 // can then be fetched by the next job in turn.
 func (k *keeper) oust(ih, id string) {
@@ -88,7 +105,8 @@ func (k *keeper) shared(ih string, than *job) bool {
 
 // turn waits until the job may put its torrent into the swarm. While another
 // job has it, the release is completed and activated from what that one has; once
-// it is, turn returns without the torrent.
+// it is, turn returns without the torrent. Others hear of it all the same, and have
+// it by that torrent.
 func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, ps *pieces.Store) (_ *store.Release, mine bool, err error) {
 	k := j.node.releases
 	for {
@@ -102,8 +120,9 @@ func (j *job) turn(ctx context.Context, rel *store.Release, lay *layout.Layout, 
 		}
 		rel = next
 		j.node.tell(j.m.Channel)
-		if f := j.node.finder; f != nil {
-			f.offer(rel) // the job that has the torrent tells of its own release only
+		k.newPapers(j.m.InfoHash)
+		if j.node.finder != nil {
+			j.node.finder.offer(rel)
 		}
 		j.setState(stateShared)
 		if rel.Complete {

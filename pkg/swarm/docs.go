@@ -28,6 +28,7 @@ const (
 type docs struct {
 	blob    []byte // nil: not here
 	loading bool
+	old     bool      // what is being loaded was changed meanwhile
 	asked   time.Time // the last time
 	retry   time.Time // not to be loaded before
 }
@@ -85,6 +86,11 @@ func (ev docsEvent) apply(t *Torrent) {
 	if t.ended {
 		return
 	}
+	if t.docs.old {
+		t.docs.old = false
+		t.loadDocs()
+		return
+	}
 	if n := len(ev.blob); ev.err == nil && (n == 0 || n > wire.DefaultMaxDocs) {
 		ev.err = fmt.Errorf("they have %d bytes, not 1 to %d", n, wire.DefaultMaxDocs)
 	}
@@ -108,6 +114,15 @@ func (t *Torrent) tickDocs(now time.Time) {
 	if t.docs.blob != nil && now.Sub(t.docs.asked) > t.e.cfg.docsTime {
 		t.forgetDocs()
 	}
+}
+
+// ReloadDocuments says that the documents have changed: peers that ask from here on
+// get them as they are now.
+func (t *Torrent) ReloadDocuments() {
+	t.post(callEvent(func(t *Torrent) {
+		t.forgetDocs()
+		t.docs.retry, t.docs.old = time.Time{}, t.docs.loading
+	}))
 }
 
 func (t *Torrent) forgetDocs() {

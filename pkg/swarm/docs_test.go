@@ -114,6 +114,46 @@ func TestDocumentsAreForgotten(t *testing.T) {
 	}
 }
 
+// Documents that have changed are not sent as they were, also when they change while
+// they are loaded.
+func TestDocumentsThatChange(t *testing.T) {
+	con := newContent(t, 300<<10, 64<<10)
+	var size atomic.Int32
+	size.Store(100)
+	begun, loaded := make(chan struct{}), make(chan struct{})
+	seed := startNode(t, con, nodeOptions{seed: true, spec: func(s *Spec) {
+		s.Documents = func() ([]byte, error) {
+			n := int(size.Load())
+			if n == 200 {
+				begun <- struct{}{}
+				<-loaded
+			}
+			return infoOf(n), nil
+		}
+	}})
+	e := newEnemy(t, seed, con)
+	e.greetDocs()
+	want := func(n int) {
+		t.Helper()
+		if m := e.docsPart(0); m.Kind != wire.MetadataData || m.TotalSize != n {
+			t.Fatalf("answered with kind %d, %d bytes; want %d", m.Kind, m.TotalSize, n)
+		}
+	}
+	change := func(n int32) {
+		size.Store(n)
+		seed.tor.ReloadDocuments()
+		seed.tor.call(func() {})
+	}
+	want(100)
+	change(200)
+	go func() {
+		<-begun
+		change(300)
+		close(loaded)
+	}()
+	want(300)
+}
+
 func TestDocumentsThatCannotBeLoaded(t *testing.T) {
 	con := newContent(t, 300<<10, 64<<10)
 	for name, load := range map[string]func() ([]byte, error){
