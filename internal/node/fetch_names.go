@@ -2,9 +2,11 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 
 	"go.uber.org/zap"
 
@@ -24,10 +26,11 @@ func hardLinks(m *manifest.Manifest) (out []hardLink) {
 }
 
 // linkNames gives files of a release that is whole their further names, below the
-// folder that it was fetched into. Of selected files there are none: who selects
-// names what he wants. Where the file system has no hard links the files are there
-// all the same, so that is a warning.
-func (d *download) linkNames(dir string) error {
+// folder that it was fetched into. mine says whether what has such a name already
+// may be replaced. Of selected files there are none: who selects names what he
+// wants. Where the file system has no hard links the files are there all the same,
+// so that is a warning.
+func (d *download) linkNames(dir string, mine bool) error {
 	t := d.target
 	if len(t.hardLinks) == 0 || t.selected != nil {
 		return nil
@@ -39,7 +42,7 @@ func (d *download) linkNames(dir string) error {
 	defer func() { _ = root.Close() }()
 	missing := 0
 	for _, l := range t.hardLinks {
-		if err := linkName(root, l); err != nil {
+		if err := linkName(root, l, mine); err != nil {
 			d.log.Debug("a further name of a file is not made", zap.String("path", l.name), zap.Error(err))
 			if missing++; missing == 1 {
 				d.log.Warn("further names of files cannot be made, and are left out: "+err.Error(), zap.String("first", l.name))
@@ -49,7 +52,7 @@ func (d *download) linkNames(dir string) error {
 	return nil
 }
 
-func linkName(root *os.Root, l hardLink) error {
+func linkName(root *os.Root, l hardLink, mine bool) error {
 	want, err := root.Lstat(l.first)
 	if err != nil {
 		return err
@@ -58,7 +61,9 @@ func linkName(root *os.Root, l hardLink) error {
 	switch {
 	case err == nil && os.SameFile(st, want):
 		return nil
-	case err == nil: // of an interrupted run, in the staging folder
+	case err == nil && !mine:
+		return fmt.Errorf("%s is there already, and is another file; overwrite replaces it", filepath.Join(root.Name(), l.name))
+	case err == nil: // of an interrupted run, or the version before
 		err = root.RemoveAll(l.name)
 	case errors.Is(err, fs.ErrNotExist):
 		err = root.MkdirAll(path.Dir(l.name), 0o755)

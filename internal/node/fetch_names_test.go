@@ -22,8 +22,10 @@ func TestFetchHardLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	serial := uint64(0)
 	publish := func(links ...string) {
 		t.Helper()
+		defer func() { serial++; master.offers(serial) }()
 		for _, l := range links {
 			first, name, _ := strings.Cut(l, " ")
 			_ = os.Remove(filepath.Join(tree, name))
@@ -76,6 +78,25 @@ func TestFetchHardLinks(t *testing.T) {
 	same("b", "d/e/b2", true)
 	same("a", "b", false)
 	wantFile(t, "the newer one", filepath.Join(dir, "site/d/e/a2"), strings.Repeat("first", 50_000)+"new")
+
+	publish("b more") // the torrent is the same
+	if err := fetchInto(t, dir, begins(at), link); err != nil {
+		t.Fatal(err)
+	}
+	same("b", "more", true)
+	mine := filepath.Join(dir, "site/other")
+	if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	publish("b other")
+	if err := fetchInto(t, dir, begins(at), link); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, "the operator's", mine, "mine")
+	if err := fetchInto(t, dir, func(o *FetchOptions) { begins(at)(o); o.Overwrite = true }, link); err != nil {
+		t.Fatal(err)
+	}
+	same("b", "other", true)
 
 	dir = t.TempDir()
 	torrent := filepath.Join(master.store.Dir(), ".distd/releases", master.newestID(t), "site.torrent")

@@ -225,8 +225,9 @@ func takeOver(ctx context.Context, from, to *pieces.Store, t *target) error {
 // content to its final name in one rename.
 func (d *download) finish(ctx context.Context, st *movable) error {
 	if st.complete {
-		// An earlier run may have ended between the rename and the last of this.
-		return errors.Join(d.undressed(d.fetch.o.Dir), d.dressed())
+		// An earlier run may have ended between the rename and the last of this, or
+		// had a version with the same bytes.
+		return errors.Join(d.undressed(d.fetch.o.Dir), d.linkNames(d.fetch.o.Dir, d.fetch.o.Overwrite), d.dressed())
 	}
 	t := d.target
 	d.note("checking")
@@ -242,7 +243,7 @@ func (d *download) finish(ctx context.Context, st *movable) error {
 	if err := d.undressed(filepath.Join(d.staging(), "content")); err != nil {
 		return err
 	}
-	if err := d.linkNames(filepath.Join(d.staging(), "content")); err != nil {
+	if err := d.linkNames(filepath.Join(d.staging(), "content"), true); err != nil {
 		return err
 	}
 	if d.switching != nil {
