@@ -34,8 +34,15 @@ func newKeeper(n *Node) *keeper {
 	return &keeper{node: n, wanted: make(chan string, 64), jobs: map[string]*job{}, claims: map[string]*claim{}, mends: map[string]*mending{}}
 }
 
-// want starts a job for a staged or complete release that has none.
+// want starts a job for a staged or complete release that has none. That ctx has
+// ended, as with who publishes and does not wait for the end, is no reason to leave
+// it out.
 func (k *keeper) want(ctx context.Context, id string) {
+	select {
+	case k.wanted <- id:
+		return
+	default:
+	}
 	select {
 	case k.wanted <- id:
 	case <-ctx.Done(): // the next start finds the release in the store
