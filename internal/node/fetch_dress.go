@@ -62,8 +62,12 @@ func (d *download) dressed() error {
 	}
 	return within(d.fetch.o.Dir, func(root *os.Root) error {
 		for _, f := range slices.Backward(m.Dirs) { // what is inside comes behind
-			name, t := m.ContentPath(f.Path), time.Unix(f.MTime, 0)
-			if err := errors.Join(root.Chmod(name, fs.FileMode(f.Mode)&0o777|0o700), root.Chtimes(name, t, t)); err != nil {
+			name := m.ContentPath(f.Path)
+			info, err := root.Lstat(name)
+			if err == nil {
+				err = dress(root, name, info, fs.FileMode(f.Mode)&0o777|0o700, f.MTime)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -102,7 +106,13 @@ func dressFile(root *os.Root, name string, f *manifest.File) error {
 	case !info.Mode().IsRegular():
 		return wayError(filepath.Join(root.Name(), name), "it is no file")
 	}
-	mode, t := fs.FileMode(f.Mode)&0o777, time.Unix(f.MTime, 0)
+	return dress(root, name, info, fs.FileMode(f.Mode)&0o777, f.MTime)
+}
+
+// dress gives a file or folder its mode and time where it has others: what is as
+// it should be may belong to somebody else, or not be writable.
+func dress(root *os.Root, name string, info fs.FileInfo, mode fs.FileMode, seconds int64) (err error) {
+	t := time.Unix(seconds, 0)
 	if info.Mode().Perm() != mode {
 		err = root.Chmod(name, mode)
 	}
@@ -129,6 +139,10 @@ func dressSymlink(root *os.Root, name string, f *manifest.File) error {
 		if err != nil {
 			return err
 		}
+	}
+	info, err := root.Lstat(name)
+	if err != nil || info.ModTime().Equal(time.Unix(f.MTime, 0)) {
+		return err
 	}
 	dir, err := root.Open(path.Dir(name))
 	if err != nil {

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,6 +88,13 @@ func TestFetchedTreeIsDressed(t *testing.T) {
 	sameDress(t, first, www)
 	wantFile(t, "through a symlink", filepath.Join(www, "run"), "first")
 
+	// Who runs it again changes nothing, as it may be another user's by now.
+	before := changeTimes(t, www)
+	fetch()
+	if after := changeTimes(t, www); !maps.Equal(before, after) {
+		t.Errorf("changed for nothing: before %v, after %v", before, after)
+	}
+
 	for _, err := range []error{
 		os.Chmod(filepath.Join(www, "bin/run"), 0o644), os.Remove(filepath.Join(www, "run")), os.Remove(filepath.Join(www, "empty/inside")),
 		os.Remove(filepath.Join(www, "bin/up")), os.Symlink("run", filepath.Join(www, "bin/up")), os.Chmod(filepath.Join(www, "empty"), 0o700),
@@ -115,4 +125,24 @@ func TestFetchedTreeIsDressed(t *testing.T) {
 		t.Error("a file in the place of a symlink is no error")
 	}
 	wantFile(t, "the operator's", filepath.Join(www, "run"), "mine")
+}
+
+// changeTimes are those of everything in a tree, by path.
+func changeTimes(t *testing.T, top string) map[string]syscall.Timespec {
+	t.Helper()
+	out := map[string]syscall.Timespec{}
+	err := filepath.WalkDir(top, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := os.Lstat(p)
+		if err == nil {
+			out[p] = st.Sys().(*syscall.Stat_t).Ctim
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
