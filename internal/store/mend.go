@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -61,7 +62,8 @@ func (s *Store) Mend(ctx context.Context, rep *Report, piece func(i int, buf []b
 		m.index[f.Path] = i
 	}
 	defer m.clean()
-	// They have other names for the files that are replaced.
+	// They have other names for the files that are replaced, and so have those that are
+	// made meanwhile.
 	if err := s.DropSpares(); err != nil {
 		return nil, fmt.Errorf("repair release %s: %w", r.ID, err)
 	}
@@ -69,6 +71,7 @@ func (s *Store) Mend(ctx context.Context, rep *Report, piece func(i int, buf []b
 	if err == nil {
 		err = m.install(ctx)
 	}
+	err = errors.Join(err, s.dropSparesOf(maps.Keys(m.Files)))
 	if err != nil {
 		return nil, fmt.Errorf("repair release %s of channel %s: %w", r.ID, r.Manifest.Channel, err)
 	}

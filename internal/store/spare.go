@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -86,6 +87,20 @@ func (s *Store) PrepareSpare(ctx context.Context, channel string) (made bool, er
 // DropSpares removes all spares.
 func (s *Store) DropSpares() error { return s.dropSpares(func(string) bool { return true }) }
 
+// dropSparesOf removes the spares of these releases, and those that are being made
+// now.
+func (s *Store) dropSparesOf(ids iter.Seq[string]) error {
+	for id := range ids {
+		unlock := s.ids.lock(id)
+		err := s.dropSpares(func(of string) bool { return of == id })
+		unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Spare says whether a release has a spare.
 func (s *Store) Spare(id string) bool {
 	_, err := s.root.Lstat(spareDir(id))
@@ -133,12 +148,15 @@ func (s *Store) dropSpares(which func(id string) bool) error {
 }
 
 // endSpare deletes a spare that has lost its name, which it must not have again
-// with half of what was in it.
+// with half of what was in it. What cannot be deleted takes space, no more.
 func (s *Store) endSpare(tmp string) error {
 	if err := s.fs.syncDir(tmpDir); err != nil {
 		return err
 	}
-	return s.fs.purge(tmp)
+	if err := s.fs.purge(tmp); err != nil {
+		s.log.Warn("cannot delete what is no longer needed", zap.Error(err))
+	}
+	return nil
 }
 
 // spares lists the releases that have one.
