@@ -122,3 +122,25 @@ func TestLeavesWithoutServers(t *testing.T) {
 		l.has("third")
 	}
 }
+
+// TestHeardOfOnce: the DHT tells of a release once. What keeps a leaf from taking it
+// up at that moment may pass.
+func TestHeardOfOnce(t *testing.T) {
+	master := startNode(t, defaults(config.RoleMaster))
+	publishFile(t, master.Node, "first")
+	leaf := startNode(t, serverless(master.Node, master.cfg.PeerListen))
+	leaf.has("first")
+	own := filepath.Join(leaf.cfg.Dir, ".distd")
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(filepath.Join(own, from), filepath.Join(own, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := leaf.counters.refused.Load()
+	move("tmp", "away") // nothing can be staged
+	publishFile(t, master.Node, "second")
+	eventually(t, func() bool { return leaf.counters.refused.Load() > refused })
+	move("away", "tmp")
+	leaf.has("second")
+}

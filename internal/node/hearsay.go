@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -86,21 +87,34 @@ func (f *finder) followChannel(ctx context.Context, channel string) error {
 		// Who wants the channel's item is on the link, and has its DHT at that port.
 		defer f.lsd.Keep(dht.Target(raw, salt), f.dht.AddNode)()
 	}
+	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
 	var looking *task
+	var last heard
+	var again <-chan time.Time // nobody tells of it a second time
+	var said repeated
 	defer func() { _ = looking.stop() }()
+	look := func() {
+		again = nil
+		looking = start(ctx, func(ctx context.Context) error { return h.look(ctx, last) })
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-looking.done():
-			looking = nil
-			if err != nil && ctx.Err() == nil {
-				h.log.Warn("release refused; nothing that is live changes", zap.Error(err))
+			if looking = nil; err != nil && ctx.Err() == nil {
+				wait := retry.NextBackOff()
+				again = time.After(wait)
+				h.log.Log(min(said.level(err), zap.WarnLevel), "release refused; nothing that is live changes", zap.Error(err), zap.Duration("again_in", wait))
 				f.node.counters.refused.Add(1)
 			}
-		case news := <-h.news:
+		case <-again:
+			look()
+		case last = <-h.news:
 			_ = looking.stop() // a newer release is there
-			looking = start(ctx, func(ctx context.Context) error { return h.look(ctx, news) })
+			retry.Reset()
+			said = repeated{}
+			look()
 		}
 	}
 }
