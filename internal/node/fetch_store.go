@@ -119,8 +119,14 @@ func (d *download) open(ctx context.Context) (*movable, error) {
 		return nil, err
 	}
 	if old != nil && t.has(old.Have().Has) {
-		d.setPath()
-		return &movable{store: old, complete: true}, nil
+		more, err := d.hasMore()
+		if err != nil {
+			return nil, errors.Join(err, old.Close())
+		}
+		if !more {
+			d.setPath()
+			return &movable{store: old, complete: true}, nil
+		}
 	}
 	dir := d.staging()
 	if d.fetch.o.Check {
