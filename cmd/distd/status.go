@@ -39,21 +39,7 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 		state = "not ready: " + s.Problem
 	}
 	printf(cmd, "%s %s on %s, up %s, %s\n", s.Role, s.Version, s.Dir, time.Duration(s.Uptime*float64(time.Second)), state)
-	for _, u := range s.Upstream {
-		answer := "is followed"
-		switch {
-		case u.Problem != "":
-			answer = "is not followed since " + u.Since.Local().Format(time.DateTime) + ": " + u.Problem
-		case u.Spare:
-			answer = "is followed when no seed is there"
-		case !u.Following:
-			answer = "has not answered yet"
-		}
-		printf(cmd, "upstream %s %s\n", u.URL, answer)
-		for ch, p := range u.Problems {
-			printf(cmd, "  channel %s: %s\n", ch, p)
-		}
-	}
+	printUpstreams(cmd, s)
 	if l := s.Limits; l.Up+l.Down+l.WANDown > 0 || len(l.Channels)+len(l.Timetables) > 0 {
 		printRates(cmd, &l)
 	}
@@ -90,6 +76,25 @@ func runStatus(ctx context.Context, cmd *cli.Command) error {
 	printDisk(cmd, s)
 	printScrub(cmd, &s.Scrub)
 	return nil
+}
+
+// printUpstreams says which nodes are followed, and of those that are not why.
+func printUpstreams(cmd *cli.Command, s *node.Status) {
+	for _, u := range s.Upstream {
+		answer := "is followed"
+		switch {
+		case u.Problem != "":
+			answer = "is not followed since " + u.Since.Local().Format(time.DateTime) + ": " + u.Problem
+		case u.Spare:
+			answer = "is followed when no seed is there"
+		case !u.Following:
+			answer = "has not answered yet"
+		}
+		printf(cmd, "upstream %s %s\n", u.URL, answer)
+		for ch, p := range u.Problems {
+			printf(cmd, "  channel %s: %s\n", ch, p)
+		}
+	}
 }
 
 // printZone says which zone the node is in and what was kept out of it.
