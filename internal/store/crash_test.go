@@ -63,7 +63,9 @@ func (l *life) arrive(s *Store, f *faults, r *fixture) error {
 	if err := s.PinKey(r.m.Channel, "key"); err != nil {
 		return err
 	}
-	rel, err := s.Stage(r.m, r.id, r.meta)
+	own := *r.m // the store's from here on, and other lives have the release too
+	own.Files, own.Dirs = slices.Clone(own.Files), slices.Clone(own.Dirs)
+	rel, err := s.Stage(&own, r.id, r.meta)
 	if err != nil {
 		return err
 	}

@@ -113,10 +113,15 @@ func (s *Store) remember(r *Release) *Release {
 }
 
 // share lets the manifest of a release that comes have its strings in common with
-// that of the newest one that its channel has.
+// that of the newest one that its channel has. That of a release which is known is
+// left alone: others read it.
 func (s *Store) share(id string, m *manifest.Manifest) {
 	s.mu.RLock()
 	var newest *Release
+	if s.releases[id] != nil {
+		s.mu.RUnlock()
+		return
+	}
 	for _, r := range s.releases {
 		if r.ID != id && r.Manifest != m && r.Manifest.Channel == m.Channel && (newest == nil || compareAge(newest, r) < 0) {
 			newest = r
