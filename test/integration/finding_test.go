@@ -51,6 +51,7 @@ func TestRackByMulticast(t *testing.T) {
 // SRV records, also where the name server comes up later than they do. When the seed
 // dies and another is named in its place, they follow that one.
 func TestSeedsByDNS(t *testing.T) {
+	t.Parallel()
 	is := newIsland(t)
 	const domain = "dc1.test."
 	dns := newZoneHost(t, is.net, 1, 250)
@@ -201,6 +202,7 @@ table inet lost {
 // one after the other is dead, and the others carry on. The status says which.
 func TestEachSourceDies(t *testing.T) {
 	notShort(t)
+	t.Parallel()
 	is := newIsland(t, "-lsd")
 	for i := range 4 {
 		is.leaves = append(is.leaves, is.add(10+i, "leaf", append(is.knows(), "-seed="+is.seed.url(), "-dht="+is.seed.port(), "-lsd")...))

@@ -255,6 +255,7 @@ const maxPeak = 400 << 20
 // all who could have the release are its peers. Leaves refuse what it says, count
 // and name it, and get the release when the seed is back.
 func TestHostileNodeInZone(t *testing.T) {
+	t.Parallel()
 	need(t, "curl")
 	is := newIsland(t)
 	for i := range 3 {

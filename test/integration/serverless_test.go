@@ -176,6 +176,7 @@ func (is *island) meet(nodes ...*islander) {
 // leaves crash and forget where they began, others join that know one leaf only, and
 // the seed comes back with a newer release.
 func TestZoneWithoutServers(t *testing.T) {
+	t.Parallel()
 	is := newIsland(t, "-up=2MiB")
 	for i := range 12 {
 		is.leaf(10+i, "-dht="+is.seed.port())
@@ -226,6 +227,7 @@ func TestZoneWithoutServers(t *testing.T) {
 // of them, but they know where it is to be.
 func TestSeedFromNothing(t *testing.T) {
 	notShort(t)
+	t.Parallel()
 	is := newIsland(t)
 	for i := range 10 {
 		is.leaf(10+i, "-dht="+is.seed.port())
