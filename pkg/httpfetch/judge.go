@@ -111,11 +111,10 @@ func (f *Fetcher) goodPiece(p *piece) {
 		m := f.mirrors[q.mirror]
 		m.good += q.n
 		m.fruitless = 0
-		if m.health.onTrial() {
+		if m.health.verified(now) {
 			f.log.Info("mirror works again", zap.String("mirror", m.name), zap.Int("tier", m.Tier))
 			f.poke()
 		}
-		m.health.verified()
 		m.lastVerified = now
 	}
 	for _, i := range liars {

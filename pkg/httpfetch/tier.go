@@ -53,9 +53,15 @@ func (h *health) failed(now time.Time, f *fault) time.Duration {
 	return wait
 }
 
-// verified notes that bytes of the mirror were right. What it had lied about
-// before is not forgotten: the next lie is paid for with a longer pause.
-func (h *health) verified() {
+// verified notes that bytes of the mirror were right, and says whether it has
+// proved itself again by that. While it is left alone for a lie it has not: they
+// were on their way before. What it had lied about is not forgotten: the next lie
+// is paid for with a longer pause.
+func (h *health) verified(now time.Time) (again bool) {
+	if h.class >= liar && now.Before(h.until) {
+		return false
+	}
+	again = h.onTrial()
 	if h.class <= busy {
 		h.until = time.Time{}
 	}
@@ -66,6 +72,7 @@ func (h *health) verified() {
 			h.pace[c].Reset()
 		}
 	}
+	return again
 }
 
 // onTrial says that the mirror has to prove itself again: one connection, one

@@ -55,7 +55,7 @@ func TestHealth(t *testing.T) {
 	if d := h.until.Sub(now); d < 10*time.Minute {
 		t.Errorf("left alone for %v, asked for 10 minutes", d)
 	}
-	h.verified()
+	h.verified(now)
 	if h.onTrial() || h.until.After(now) {
 		t.Error("a mirror that works is left alone")
 	}
@@ -64,15 +64,17 @@ func TestHealth(t *testing.T) {
 	if once < 2*time.Minute {
 		t.Errorf("bad bytes: left alone for %v only", once)
 	}
-	h.verified()
-	if !h.until.After(now) {
-		t.Error("a good piece that was under way shortens the pause for a bad one")
+	if h.verified(now.Add(time.Second)) || !h.until.After(now) || !h.lost(5) {
+		t.Error("a good piece that was under way makes up for a bad one")
+	}
+	if !h.verified(h.until) || h.onTrial() {
+		t.Error("a good piece of a mirror that is tried again does not count")
 	}
 	later := now.Add(time.Hour)
 	for range 20 {
 		h.failed(later, &fault{class: poison, err: err})
-		h.verified()
 		later = h.until.Add(time.Second)
+		h.verified(later)
 	}
 	h.failed(later, &fault{class: poison, err: err})
 	if d := h.until.Sub(later); d < 30*time.Minute || d > 90*time.Minute {
