@@ -12,6 +12,9 @@ import (
 // user is told, since that user cannot work with what he has made.
 func TestPublishInAnothersFolder(t *testing.T) {
 	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root to write into another user's folder")
+		}
 		t.Skip("needs root to write into another user's folder")
 	}
 	file := filepath.Join(t.TempDir(), "x.bin")

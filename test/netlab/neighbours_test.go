@@ -13,10 +13,7 @@ import (
 // before it asks for one, and they are right.
 func TestIntroduce(t *testing.T) {
 	if os.Getuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("wants root")
-		}
-		t.Skip("wants root")
+		lacking(t, "wants root")
 	}
 	n, err := NewNet()
 	must(t, err)
@@ -37,4 +34,13 @@ func TestIntroduce(t *testing.T) {
 	nc, err := n.hosts[0].dial(t.Context(), "tcp", "10.77.1.25:80")
 	must(t, err)
 	must(t, nc.Close())
+}
+
+// lacking skips a test that cannot run here, or fails it in CI.
+func lacking(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }

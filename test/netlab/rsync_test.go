@@ -10,10 +10,10 @@ import (
 
 func TestRsync(t *testing.T) {
 	if err := Rsync.Missing(); err != nil {
-		t.Skip(err)
+		lacking(t, err.Error())
 	}
 	if os.Getuid() != 0 {
-		t.Skip("the daemon's settings name root")
+		lacking(t, "the daemon's settings name root")
 	}
 	s := &Swarm{dir: t.TempDir(), Content: &Content{}}
 	addr := netip.MustParseAddr("127.77.33.2")
